@@ -1,0 +1,58 @@
+"""Input checks shared by the whole library: what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+
+def check_floating(tensor: object, name: str, *, min_dims: int = 1) -> None:
+    """Raise ``TypeError`` unless ``tensor`` is a floating-point tensor, ``ValueError`` if it has too few dimensions."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"expected {name} to be a torch.Tensor, got {type(tensor).__name__}; convert it with torch.as_tensor().")
+    if not tensor.is_floating_point():
+        raise TypeError(f"expected {name} to be floating point, got {tensor.dtype}; convert it with .float().")
+    if tensor.ndim < min_dims:
+        raise ValueError(f"expected {name} with at least {min_dims} dimensions, got shape {tuple(tensor.shape)}.")
+
+
+def check_same_device(**tensors: Tensor | None) -> None:
+    """Raise ``ValueError`` if the named tensors are on different devices."""
+    devices = {name: tensor.device for name, tensor in tensors.items() if tensor is not None}
+    if len(set(devices.values())) > 1:
+        got = ", ".join(f"{name} on {device}" for name, device in devices.items())
+        raise ValueError(f"expected all tensors on one device, got {got}; move them with .to(device).")
+
+
+def check_positive(value: float, name: str, *, allow_zero: bool = False) -> None:
+    """Raise ``ValueError`` unless ``value`` is positive (or zero, if allowed)."""
+    if not (value > 0 or (allow_zero and value == 0)):
+        raise ValueError(f"expected {name} {'>= 0' if allow_zero else '> 0'}, got {value}.")
+
+
+def check_choice(value: object, name: str, choices: Collection[object]) -> None:
+    """Raise ``ValueError`` unless ``value`` is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"expected {name} to be one of {', '.join(map(repr, choices))}, got {value!r}.")
+
+
+def values_are_checked(tensor: Tensor, check_values: bool | None) -> bool:
+    """Whether to look at values: asked for, or free because the tensor is on the CPU; never while compiling."""
+    if torch.compiler.is_compiling():
+        return False
+    return tensor.device.type == "cpu" if check_values is None else check_values
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import an optional dependency, or say which extra brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"this function needs the package {module.partition('.')[0]!r}, which is not installed; "
+            f"install it with: pip install 'ndiv-lib[{extra}]'"
+        ) from error
