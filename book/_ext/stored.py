@@ -1,0 +1,65 @@
+"""The role ``{stored}``: a number in the text that is read from a recorded run when the page is built.
+
+``{stored}`donut/ours-n256:cover_rate:median:.3f` `` takes the values of ``cover_rate``, one per seed, from
+``ndiv_lib/reporting/recorded/donut/ours-n256.json`` and prints their median with the format ``.3f``. Statistics are
+median, mean, min, max, q025, q975, and ``seeds``, the number of values. What cannot be found fails the build.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxRole
+
+RECORDED = Path(__file__).parents[2] / "ndiv_lib" / "reporting" / "recorded"
+
+STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
+    "median": np.median,
+    "mean": np.mean,
+    "min": np.min,
+    "max": np.max,
+    "q025": lambda values: np.quantile(values, 0.025),
+    "q975": lambda values: np.quantile(values, 0.975),
+    "seeds": len,
+}
+
+
+def read(reference: str, folder: Path = RECORDED) -> tuple[str, Path]:
+    """Return the formatted number that ``cell:metric:statistic:format`` names, and the file that it comes from."""
+    try:
+        cell, metric, statistic, spec = reference.split(":", maxsplit=3)
+    except ValueError:
+        raise ValueError(f"expected recipe/cell:metric:statistic:format, got {reference!r}") from None
+    path = (folder / f"{cell}.json").resolve()
+    if not path.is_file():
+        raise ValueError(f"no recorded run {cell!r} for {reference!r}; `ndiv results` lists what there is")
+    values = json.loads(path.read_text())["values"]
+    if metric not in values:
+        raise ValueError(f"{cell} records {', '.join(sorted(values))}, not {metric!r}")
+    if statistic not in STATISTICS:
+        raise ValueError(f"expected a statistic among {', '.join(STATISTICS)}, got {statistic!r}")
+    return format(STATISTICS[statistic](values[metric]), spec), path
+
+
+class StoredRole(SphinxRole):
+    """Replace the reference by its number, and remember the file, so that a changed record rebuilds the page."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        try:
+            number, path = read(self.text)
+        except ValueError as error:
+            logging.getLogger(__name__).error("stored: %s", error, location=self.get_location())
+            return [nodes.problematic(text=self.text)], []
+        self.env.note_dependency(str(path))
+        return [nodes.inline(text=number, classes=["stored"])], []
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_role("stored", StoredRole())
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
