@@ -155,7 +155,7 @@ def prepare(data: DataSet, folder: Path, build: Callable[[], tuple[Splits, str]]
         )
 
     checked = read_manifest(folder) if present is not None else None
-    if not twin and checked is not None and published(data, checked):
+    if not twin and checked is not None and not checked.get("twin") and published(data, checked):
         return f"{folder}: already prepared, every sha256 verified; nothing to do."
 
     splits, source = build()
