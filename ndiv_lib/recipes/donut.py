@@ -1,0 +1,245 @@
+"""Covering a donut from sparse samples (NDiv, Fig. 1 and 3).
+
+A few training points are drawn from an annulus; a generator of 2-D points is judged by how much of the annulus it covers and
+by how many of its points fall outside. All seeds of a cell train as one stacked program.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ndiv_lib.adversarial import Objective, discriminator_loss, generator_loss
+from ndiv_lib.baselines import bourgain_embedding, bourgan_loss, bourgan_scale, sample_kernel_density
+from ndiv_lib.data.toy import DONUT_OUTER_RADIUS, inside_donut, sample_donut
+from ndiv_lib.metrics.coverage import cover_rate, outlier_rate
+from ndiv_lib.ndiv import Reduction, ndiv_loss
+from ndiv_lib.training.stacked import StackedDraws, StackedMLP
+
+CELL_SIZE = 0.1  # not printed; 5,000 real points then cover .99, so that the ceiling is near 1
+NEAR = 0.1  # a training point is reached if a sample comes this close
+
+Method = Literal["gan", "bourgan", "kernel_density", "training_set", "real"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run, except the seeds. Where the paper prints nothing, the comment gives the reason."""
+
+    method: Method = "gan"
+    num_train: int = 256  # the paper shows "sparse" data and prints no count
+    num_samples: int = 5000  # Sec. 1: "we generate 5k new samples"
+    num_steps: int = 3000  # plain and `paper` runs no longer change much
+    batch_size: int = 128  # released code
+    hidden: int = 64  # half the released code's width: enough for an annulus
+    latent: Literal["square", "disc"] = "square"  # the paper's uniform latent
+    latent_dim: int = 2  # Fig. 2 draws a 2-D latent; the released code's is 25-D
+    learning_rate: float = 1e-3  # released code, Adam with betas (0.5, 0.999)
+    objective: Objective = "nonsaturating"  # released code
+    r1_weight: float = 0.0
+    r2_weight: float = 0.0
+    discriminator_features: int = 0  # random Fourier features beside the coordinates
+    average_half_life: float = 0.0  # of the generator's weights, as a share of the run; 0: last weights
+    alpha: float = 0.5  # Sec. 5
+    diversity_weight: float = 0.0  # of the NDiv loss, in the reduction below
+    reduction: Reduction = "paper"
+    detach_normalizer: bool = True  # Algorithm 1, line 6
+    alternate: bool = False  # released code: 3 discriminator, 3 NDiv and 3 GAN steps, one shared Adam, instead of Eq. 5
+    bourgan_width: float = 0.01  # released code
+    bourgan_weight: float = 0.1  # released code
+    bandwidth: float = 0.1
+
+
+_NDIV = Config(diversity_weight=1e4)  # the weight is not printed: released code
+_OURS = Config(
+    latent="disc",
+    reduction="sample",
+    diversity_weight=8.0,
+    alpha=0.6,
+    r1_weight=0.01,
+    average_half_life=0.1,
+)
+
+PRESETS: dict[str, Config] = {
+    "gan": Config(),
+    "literal": replace(_NDIV, diversity_weight=1.0),  # Eq. 5 as printed
+    "paper": _NDIV,
+    "authors": replace(_NDIV, latent_dim=25, hidden=128, alternate=True),
+    "not_detached": replace(_NDIV, detach_normalizer=False),
+    "ours": _OURS,
+    "ours_without_ndiv": replace(_OURS, diversity_weight=0.0),
+    **{f"bourgan_{width}": Config(method="bourgan", bourgan_width=width) for width in (0.01, 0.1, 0.3, 1.0)},
+    **{f"kernel_density_{width}": Config(method="kernel_density", bandwidth=width) for width in (0.05, 0.07, 0.1, 0.15)},
+    "training_set": Config(method="training_set"),
+    "real": Config(method="real"),
+}
+
+
+def draw_latents(config: Config, draws: StackedDraws, num_samples: int) -> Tensor:
+    """Latents ``(k, num_samples, latent_dim)``: the unit cube, or a centered disc of radius 2."""
+    if config.latent == "square":
+        return draws.rand(num_samples, config.latent_dim)
+    radius, turn = draws.rand(num_samples, 2).unbind(-1)
+    angle = 2 * math.pi * turn
+    return 2 * radius.sqrt()[..., None] * torch.stack([angle.cos(), angle.sin()], dim=-1)
+
+
+class Discriminator(nn.Module):
+    """Stacked network on the coordinates, optionally with random Fourier features of them (Tancik et al. 2020)."""
+
+    def __init__(self, config: Config, draws: StackedDraws) -> None:
+        super().__init__()
+        self.frequencies = nn.Buffer(draws.randn(2, config.discriminator_features))
+        inputs = 2 + 2 * config.discriminator_features
+        self.network = StackedMLP([inputs, config.hidden, config.hidden, 1], draws.generators)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Logits ``(k, n)`` of points ``(k, n, 2)``."""
+        return self.network(self._features(points)[0])[..., 0]
+
+    def with_penalty(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``(k, n)`` and half their squared gradients ``(k, n)``, for R1 and R2."""
+        features, phase = self._features(points)
+        logits, slope = self.network.with_input_gradient(features)
+        along, sine, cosine = slope.split([2, phase.shape[-1], phase.shape[-1]], dim=-1)
+        gradient = along + (sine * phase.cos() - cosine * phase.sin()) @ self.frequencies.mT
+        return logits[..., 0], 0.5 * gradient.square().sum(-1)
+
+    def _features(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        phase = points @ self.frequencies
+        return torch.cat([points, phase.sin(), phase.cos()], dim=-1), phase
+
+
+def train(
+    config: Config, data: Tensor, seeds: Sequence[int], *, watch: Callable[[int, Callable[[int], Tensor]], None] | None = None
+) -> Callable[[int], Tensor]:
+    """Train one generator per seed on its data ``(k, n, 2)``; return a sampler of ``(k, num_samples, 2)``.
+
+    ``watch(step, sampler)`` is called after every step, for films.
+    """
+    draws, evaluation = StackedDraws(seeds, stream=1), StackedDraws(seeds, stream=2)
+    if config.method == "bourgan":
+        embeddings = [bourgain_embedding(points, generator=g) for points, g in zip(data, draws.generators, strict=True)]
+        scales = torch.tensor([bourgan_scale(points, emb) for points, emb in zip(data, embeddings, strict=True)])
+
+    def latents(draws: StackedDraws, num_samples: int) -> Tensor:
+        if config.method != "bourgan":
+            return draw_latents(config, draws, num_samples)
+        pairs = zip(embeddings, draws.generators, strict=True)
+        width = config.bourgan_width
+        return torch.stack([sample_kernel_density(e, num_samples, bandwidth=width, generator=g) for e, g in pairs])
+
+    latent_dim = embeddings[0].shape[1] if config.method == "bourgan" else config.latent_dim
+    generator = StackedMLP([latent_dim, config.hidden, config.hidden, 2], draws.generators)
+    discriminator = Discriminator(config, draws)
+    adam = {"lr": config.learning_rate, "betas": (0.5, 0.999), "fused": True}
+    generator_optimizer = torch.optim.Adam(generator.parameters(), **adam)
+    discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), **adam)
+    averaged: nn.Module = generator
+    if config.average_half_life:
+        decay = 0.5 ** (1 / (config.average_half_life * config.num_steps))
+        averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    def sample(num_samples: int) -> Tensor:
+        with torch.no_grad():
+            return averaged(latents(evaluation, num_samples))
+
+    def discriminator_step() -> None:
+        with torch.no_grad():
+            fake = generator(latents(draws, config.batch_size))
+        both = torch.cat([draws.batch(data, config.batch_size), fake], dim=1)
+        penalized = config.r1_weight or config.r2_weight
+        logits, slope = discriminator.with_penalty(both) if penalized else (discriminator(both), None)
+        real_logits, fake_logits = logits.chunk(2, dim=1)
+        loss = discriminator_loss(
+            real_logits=real_logits, fake_logits=fake_logits, objective=config.objective, reduction="none"
+        )
+        if slope is not None:
+            real_slope, fake_slope = slope.chunk(2, dim=1)
+            loss = loss + config.r1_weight * real_slope + config.r2_weight * fake_slope
+        _step(discriminator_optimizer, loss.mean(-1).sum())
+
+    def generator_step(*, adversarial: bool = True, diversity: bool = True) -> None:
+        z = latents(draws, config.batch_size)
+        outputs = generator(z)
+        losses = []
+        if adversarial:
+            needs_real = config.objective == "relativistic"
+            real_logits = discriminator(draws.batch(data, config.batch_size)) if needs_real else None
+            fake_logits = discriminator(outputs)
+            per_sample = generator_loss(
+                fake_logits=fake_logits, real_logits=real_logits, objective=config.objective, reduction="none"
+            )
+            losses.append(per_sample.mean(-1))
+        if diversity and config.method == "bourgan":
+            losses.append(config.bourgan_weight * bourgan_loss(z * scales[:, None, None], outputs, scale=1.0))
+        elif diversity and config.diversity_weight:
+            per_model = config.batch_size - 1 if config.reduction == "sample" else 1
+            loss = ndiv_loss(
+                z, outputs, alpha=config.alpha, detach_normalizer=config.detach_normalizer, reduction="none"
+            )
+            losses.append(config.diversity_weight * per_model * loss)
+        _step(generator_optimizer, torch.stack(losses).sum())
+
+    for step in range(config.num_steps):
+        if config.alternate:
+            for _ in range(3):
+                discriminator_step()
+            for _ in range(3):
+                generator_step(adversarial=False)
+            for _ in range(3):
+                generator_step(diversity=False)
+        else:
+            discriminator_step()
+            generator_step()
+        if isinstance(averaged, AveragedModel):
+            averaged.update_parameters(generator)
+        if watch is not None:
+            watch(step + 1, sample)
+    return sample
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def training_data(config: Config, seeds: Sequence[int]) -> Tensor:
+    """The donut points of every seed: ``(k, num_train, 2)``."""
+    return torch.stack([sample_donut(config.num_train, generator=g) for g in StackedDraws(seeds).generators])
+
+
+def generate(config: Config, seeds: Sequence[int]) -> Tensor:
+    """Train on the donut and return ``(k, num_samples, 2)`` new points."""
+    data = training_data(config, seeds)
+    fresh = StackedDraws(seeds, stream=2).generators
+    if config.method == "training_set":
+        return data
+    if config.method == "real":
+        return torch.stack([sample_donut(config.num_samples, generator=g) for g in fresh])
+    if config.method == "kernel_density":
+        width = config.bandwidth
+        pairs = zip(data, fresh, strict=True)
+        return torch.stack([sample_kernel_density(d, config.num_samples, bandwidth=width, generator=g) for d, g in pairs])
+    return train(config, data, seeds)(config.num_samples)
+
+
+def measure(samples: Tensor, data: Tensor) -> dict[str, float]:
+    """Every number reported for one seed: samples ``(m, 2)`` beside the training points ``(n, 2)``."""
+    bound = DONUT_OUTER_RADIUS + CELL_SIZE
+    radius = samples.norm(dim=-1)
+    nearest = torch.cdist(data, samples)
+    return {
+        "cover": cover_rate(samples, inside=inside_donut, cell_size=CELL_SIZE, bounds=(-bound, bound)),
+        "outlier": outlier_rate(samples, inside=inside_donut),
+        "hole": float((radius < 1).float().mean()),
+        "reached": float((nearest.amin(1) < NEAR).float().mean()),
+        "distance_to_data": float(nearest.amin(0).mean()),
+    }
