@@ -13,12 +13,13 @@ find   = $(shell find $(1) -type f -not -path '*/__pycache__/*' 2>/dev/null)
 CODE  := $(call find,ndiv_lib book/_ext book/ledger) requirements.lock
 PAGES := $(call find,book notebooks) _config.yml
 
-.PHONY: help env lock book test lint bench notebooks clean
+.PHONY: help env lock book test lint bench notebooks colab clean
 help:
 	@echo "make book       run all notebooks and render the book"
 	@echo "make test       lint, types, tests, notebooks, and the pages in a browser"
 	@echo "make bench      the benchmark table"
 	@echo "make notebooks  the run time of every notebook"
+	@echo "make colab      run the notebooks with Colab's versions (needs Python 3.13)"
 	@echo "make env        only make the environment in $(VENV)"
 	@echo "make lock       resolve requirements.lock anew"
 	@echo "make clean      remove the built book"
@@ -71,6 +72,17 @@ bench: env
 
 notebooks: env
 	$(BIN)/python -m tests.benchmarks.notebooks
+
+# As on Colab: its versions, no ndiv_lib, and the set-up cell of the first notebook that runs installs it.
+COLAB_PYTHON ?= python3.13
+COLAB        := .venv-colab
+colab:
+	$(COLAB_PYTHON) -m venv --clear $(COLAB)
+	$(COLAB)/bin/python -m pip install --quiet uv
+	$(COLAB)/bin/uv pip install --quiet --python $(COLAB)/bin/python --constraint .github/colab-constraints.txt \
+	  torch torchvision numpy scipy scikit-learn matplotlib seaborn pillow ipywidgets ipykernel pytest nbval
+	COLAB_RELEASE_TAG=test NDIV_SPEC=$(CURDIR) $(COLAB)/bin/python -m pytest -c /dev/null --rootdir . notebooks \
+	  --nbval-lax --nbval-cell-timeout 120
 
 clean:
 	rm -rf _build

@@ -23,6 +23,9 @@ document.addEventListener("DOMContentLoaded", () => {
     }
   });
 
+  // A list holds list items; the role of a bibliography entry is deprecated.
+  each(".citation-list > .citation", (entry) => entry.setAttribute("role", "listitem"));
+
   // What scrolls sideways can be reached, and so scrolled, by keyboard.
   each("pre, .math, .cell_output, .pst-scrollable-table-container, .nd-widget, mjx-container[display]", (box) => {
     if (box.scrollWidth > box.clientWidth + 1 && !box.hasAttribute("tabindex")) box.tabIndex = 0;

@@ -1,6 +1,7 @@
-"""Take out of the built book what no page uses: the theme's 1.5 MB icon script, which `fa-config.js` switches off.
+"""Take out of the built book what no page uses: the theme's 1.5 MB icon script.
 
-The pages draw their icons from the theme's font. The script's tag is part of the theme's layout, so the file stays, empty.
+The pages draw their icons from the theme's font; `fa-config.js` switches the script off. Its tag is in the
+theme's layout, so the file stays, empty.
 """
 
 from __future__ import annotations

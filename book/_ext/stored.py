@@ -1,8 +1,9 @@
 """The role ``{stored}``: a number in the text that is read from a recorded run when the page is built.
 
 ``{stored}`donut/ours-n256:cover_rate:median:.3f` `` takes the values of ``cover_rate``, one per seed, from
-``ndiv_lib/reporting/recorded/donut/ours-n256.json`` and prints their median with the format ``.3f``. Statistics are
-median, mean, min, max, q025, q975, and ``seeds``, the number of values. What cannot be found fails the build.
+``ndiv_lib/reporting/recorded/donut/ours-n256.json`` and prints their median with the format ``.3f``.
+Statistics are median, mean, min, max, q025, q975, and ``seeds``, the number of values. What cannot be found
+fails the build.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
 
 
 def read(reference: str, folder: Path = RECORDED) -> tuple[str, Path]:
-    """Return the formatted number that ``cell:metric:statistic:format`` names, and the file that it comes from."""
+    """Return the number that ``cell:metric:statistic:format`` names, formatted, and the file it is from."""
     try:
         cell, metric, statistic, spec = reference.split(":", maxsplit=3)
     except ValueError:
@@ -48,7 +49,7 @@ def read(reference: str, folder: Path = RECORDED) -> tuple[str, Path]:
 
 
 class StoredRole(SphinxRole):
-    """Replace the reference by its number, and remember the file, so that a changed record rebuilds the page."""
+    """Replace the reference by its number, and remember the file: a changed record rebuilds the page."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         try:

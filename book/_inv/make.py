@@ -1,22 +1,39 @@
 """Write python.inv and torch.inv: where the names that the API pages link to are documented.
 
-Sphinx would fetch the whole inventories from the network at every build. These hold only the names in use; add one here
-and run ``python book/_inv/make.py``.
+Sphinx would fetch the whole inventories from the network at every build. These hold only the names in use;
+add one here and run ``python book/_inv/make.py``.
 """
 
 import zlib
 from pathlib import Path
 
-FUNCTIONS, TYPES, ERRORS = "library/functions.html#{}", "library/stdtypes.html#{}", "library/exceptions.html#{}"
+FUNCTIONS, TYPES, ERRORS = (
+    "library/functions.html#{}",
+    "library/stdtypes.html#{}",
+    "library/exceptions.html#{}",
+)
 TYPING, ABC = "library/typing.html#{}", "library/collections.abc.html#{}"
 
 PYTHON = {
-    **dict.fromkeys(["py:class bool", "py:class float", "py:class int", "py:class object", "py:class type"], FUNCTIONS),
     **dict.fromkeys(
-        ["py:class dict", "py:class list", "py:class set", "py:class str", "py:class tuple", "py:class frozenset"], TYPES
+        ["py:class bool", "py:class float", "py:class int", "py:class object", "py:class type"], FUNCTIONS
     ),
     **dict.fromkeys(
-        [f"py:exception {name}" for name in ("FileNotFoundError", "ImportError", "KeyError", "TypeError", "ValueError")],
+        [
+            "py:class dict",
+            "py:class list",
+            "py:class set",
+            "py:class str",
+            "py:class tuple",
+            "py:class frozenset",
+        ],
+        TYPES,
+    ),
+    **dict.fromkeys(
+        [
+            f"py:exception {name}"
+            for name in ("FileNotFoundError", "ImportError", "KeyError", "TypeError", "ValueError")
+        ],
         ERRORS,
     ),
     **dict.fromkeys(
