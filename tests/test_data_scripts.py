@@ -57,12 +57,10 @@ def python2_pickle(images, labels):
         return b"J" + struct.pack("<i", n)
 
     data = images.transpose(0, 3, 1, 2).tobytes()
-    array = (
-        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01"
-        + number(len(images)) + number(3072)
-        + b"\x86cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNN" + number(-1) + number(-1) + b"K\x00tb\x89T"
-        + struct.pack("<I", len(data)) + data + b"tb"
-    )  # fmt: skip
+    shape = number(len(images)) + number(3072) + b"\x86"
+    dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNN" + number(-1) + number(-1) + b"K\x00tb"
+    empty = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+    array = empty + b"(K\x01" + shape + dtype + b"\x89T" + struct.pack("<I", len(data)) + data + b"tb"
     listed = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
     return b"\x80\x02}(U\x06labels" + listed + b"U\x04data" + array + b"u."
 
