@@ -20,6 +20,7 @@ from ndiv_lib.baselines import bourgain_embedding, bourgan_loss, bourgan_scale, 
 from ndiv_lib.data.toy import DONUT_OUTER_RADIUS, inside_donut, sample_donut
 from ndiv_lib.metrics.coverage import cover_rate, outlier_rate
 from ndiv_lib.ndiv import Reduction, ndiv_loss
+from ndiv_lib.recipes.recording import Cell, Measured
 from ndiv_lib.training.stacked import StackedDraws, StackedMLP
 
 CELL_SIZE = 0.1  # not printed; 5,000 real points then cover .99, so that the ceiling is near 1
@@ -243,3 +244,29 @@ def measure(samples: Tensor, data: Tensor) -> dict[str, float]:
         "reached": float((nearest.amin(1) < NEAR).float().mean()),
         "distance_to_data": float(nearest.amin(0).mean()),
     }
+
+
+def run(config: Config, seeds: Sequence[int]) -> Measured:
+    """Generate and measure for every seed; keeps the first seed's training and generated points."""
+    data, samples = training_data(config, seeds), generate(config, seeds)
+    rows = [measure(*pair) for pair in zip(samples, data, strict=True)]
+    return Measured(
+        values={metric: [row[metric] for row in rows] for metric in rows[0]},
+        n_real=config.num_train,
+        n_generated=samples.shape[1],
+        arrays={"data": data[0].half().numpy(), "samples": samples[0].half().numpy()},
+    )
+
+
+def smoke(config: Config) -> Config:
+    """A few steps, to see that everything runs."""
+    return replace(config, num_steps=3, num_samples=500, num_train=32)
+
+
+NUM_TRAIN = (64, 128, 256, 512, 1024, 2048)
+SEEDS = tuple(range(10))  # never used in tuning, which had seeds from 1000 on
+CELLS = [
+    Cell(f"{preset}-n{n}", replace(config, num_train=n), SEEDS, priority=10 if n == 256 else 0)
+    for n in NUM_TRAIN
+    for preset, config in PRESETS.items()
+]

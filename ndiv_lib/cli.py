@@ -1,0 +1,84 @@
+"""Command line: ``ndiv list | train | results | reproduce``."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ndiv_lib._checks import require
+from ndiv_lib.recipes.recording import RECIPES, get_preset, get_recipe, measure, pending, reproduce
+from ndiv_lib.reporting.results import RECORDED, Result, load, recorded_cells, save
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; errors of use end with a message and status 2."""
+    parser = argparse.ArgumentParser(prog="ndiv", description="Diverse generation: run, record and list experiments.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="recipes, their presets, and how many seeds are recorded")
+
+    train = commands.add_parser("train", help="run one recipe; --FIELD VALUE changes any field of its configuration")
+    train.add_argument("recipe", choices=RECIPES)
+    train.add_argument("--preset", default="ours", help="default: ours")
+    train.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
+    train.add_argument("--smoke", action="store_true", help="a few steps only")
+    train.add_argument("--out", type=Path, help="folder for the result record")
+
+    results = commands.add_parser("results", help="recorded results: median [min, max] over seeds")
+    results.add_argument("recipe", nargs="?", choices=RECIPES)
+    results.add_argument("--folder", type=Path, default=RECORDED)
+
+    again = commands.add_parser("reproduce", help="run what lacks a record, most valuable first, and stop in time")
+    again.add_argument("--budget-minutes", type=float, required=True)
+    again.add_argument("--out", type=Path, required=True, help="folder of the records; run again to go on")
+    again.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+
+    options, fields = parser.parse_known_args(arguments)
+    if fields and options.command != "train":
+        parser.error(f"unknown arguments: {' '.join(fields)}")
+    try:
+        if options.command == "list":
+            _list()
+        elif options.command == "train":
+            _train(options, fields)
+        elif options.command == "results":
+            for recipe in [options.recipe] if options.recipe else RECIPES:
+                _print_results([load(recipe, cell, folder=options.folder) for cell in recorded_cells(recipe, folder=options.folder)])
+        else:
+            reproduce(options.out, budget_minutes=options.budget_minutes, recipes=options.recipes)
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        print(f"ndiv: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _list() -> None:
+    for name in RECIPES:
+        recipe = get_recipe(name)
+        summary = (sys.modules[f"ndiv_lib.recipes.{name}"].__doc__ or "").splitlines()[0]
+        left = sum(len(seeds) for _, _, seeds in pending(RECORDED, [name]))
+        total = sum(len(cell.seeds) for cell in recipe.CELLS)
+        print(f"{name}: {summary}")
+        print(f"  presets: {', '.join(recipe.PRESETS)}")
+        print(f"  recorded: {total - left} of {total} seeds in {len(recipe.CELLS)} cells")
+
+
+def _train(options: argparse.Namespace, fields: list[str]) -> None:
+    config = get_preset(options.recipe, options.preset)
+    config = require("tyro", "train").cli(type(config), default=config, args=fields, prog=f"ndiv train {options.recipe}")
+    if options.smoke:
+        config = get_recipe(options.recipe).smoke(config)
+    result, arrays = measure(options.recipe, options.preset, config, options.seeds)
+    _print_results([result])
+    if options.out:
+        print(f"written: {save(result, options.out, arrays=arrays)}")
+
+
+def _print_results(results: list[Result]) -> None:
+    for result in results:
+        numbers = "  ".join(
+            f"{metric} {statistics.median(values):.3g} [{min(values):.3g}, {max(values):.3g}]" for metric, values in result.values.items()
+        )
+        print(f"{result.recipe}/{result.cell} ({len(result.seeds)} seeds, {result.minutes:.1f} min): {numbers}")

@@ -1,0 +1,156 @@
+"""Run recipes cell by cell and keep what they measured, so that a sweep can be stopped and goes on where it was."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ndiv_lib.reporting.results import Result, load, save, stamp
+
+RECIPES = ("donut", "digits")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a recipe's ``run`` returns: one number per seed for each metric, and arrays worth keeping (of the first seeds)."""
+
+    values: Mapping[str, Sequence[float]]
+    n_real: int
+    n_generated: int
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One configuration with its seeds: the unit that is recorded.
+
+    Args:
+        name: file name of the record.
+        config: the recipe's configuration.
+        seeds: all seeds it should have.
+        stack: how many seeds run (and are saved) at a time.
+        priority: cells of higher priority run first.
+    """
+
+    name: str
+    config: Any
+    seeds: tuple[int, ...]
+    stack: int = 5
+    priority: int = 0
+
+
+class Recipe(Protocol):
+    """What a module in ``ndiv_lib.recipes`` defines."""
+
+    Config: type
+    PRESETS: Mapping[str, Any]
+    CELLS: Sequence[Cell]
+
+    def run(self, config: Any, seeds: Sequence[int]) -> Measured:
+        """Train and measure one model per seed."""
+        ...
+
+    def smoke(self, config: Any) -> Any:
+        """The same configuration, seconds long."""
+        ...
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe module of that name.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"expected a recipe out of {', '.join(RECIPES)}, got {name!r}; see: ndiv list")
+    module: Any = importlib.import_module(f"ndiv_lib.recipes.{name}")
+    return module
+
+
+def get_preset(name: str, preset: str) -> Any:
+    """The configuration of a recipe's preset.
+
+    Raises:
+        ValueError: for an unknown recipe or preset.
+    """
+    presets = get_recipe(name).PRESETS
+    if preset not in presets:
+        raise ValueError(f"expected a preset of {name!r} out of {', '.join(presets)}, got {preset!r}.")
+    return presets[preset]
+
+
+def measure(recipe: str, cell: str, config: Any, seeds: Sequence[int]) -> tuple[Result, Mapping[str, np.ndarray]]:
+    """Run a configuration and wrap what it measured as a :class:`~ndiv_lib.reporting.results.Result`."""
+    started = time.process_time()
+    measured = get_recipe(recipe).run(config, list(seeds))
+    result = Result(
+        recipe=recipe,
+        cell=cell,
+        config=asdict(config),
+        seeds=list(seeds),
+        values={metric: list(values) for metric, values in measured.values.items()},
+        n_real=measured.n_real,
+        n_generated=measured.n_generated,
+        minutes=(time.process_time() - started) / 60,
+    )
+    return stamp(result), measured.arrays
+
+
+def pending(folder: str | os.PathLike[str], recipes: Sequence[str] = RECIPES) -> Iterator[tuple[str, Cell, list[int]]]:
+    """Recipe, cell and seeds that lack a record under ``folder``, most valuable first, a stack of seeds at a time."""
+    missing = []
+    for recipe in recipes:
+        for cell in get_recipe(recipe).CELLS:
+            seeds = [seed for seed in cell.seeds if seed not in _recorded_seeds(folder, recipe, cell)]
+            starts = range(0, len(seeds), cell.stack)
+            missing += [(recipe, cell, seeds[start : start + cell.stack]) for start in starts]
+    yield from sorted(missing, key=lambda item: -item[1].priority)
+
+
+def reproduce(
+    folder: str | os.PathLike[str],
+    *,
+    budget_minutes: float,
+    recipes: Sequence[str] = RECIPES,
+    report: Callable[[str], None] = print,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
+    """Run what is pending under ``folder``, one stack of seeds at a time, and stop in time; return how many stacks ran.
+
+    A stack starts only if one as long as the longest so far would still end within the budget. Each is saved when it ends;
+    a killed sweep loses the stack in flight and nothing else.
+    """
+    started, longest, done = clock(), 0.0, 0
+    todo = list(pending(folder, recipes))
+    for number, (recipe, cell, seeds) in enumerate(todo, start=1):
+        before = clock()
+        if before + longest - started > 60 * budget_minutes:
+            report(f"stopping: {len(todo) - done} of {len(todo)} pieces left; run the same command again to go on.")
+            break
+        result, arrays = measure(recipe, cell.name, cell.config, seeds)
+        if _recorded_seeds(folder, recipe, cell):
+            result, arrays = load(recipe, cell.name, folder=folder).extended(result), {}
+        save(result, folder, arrays=arrays)
+        done += 1
+        longest = max(longest, clock() - before)
+        report(f"[{number}/{len(todo)}] {recipe}/{cell.name} seeds {seeds}: {clock() - before:.0f} s")
+    return done
+
+
+def _recorded_seeds(folder: str | os.PathLike[str], recipe: str, cell: Cell) -> list[int]:
+    if not (Path(folder) / recipe / f"{cell.name}.json").is_file():
+        return []
+    recorded = load(recipe, cell.name, folder=folder)
+    return recorded.seeds if recorded.config == _as_recorded(cell.config) else []
+
+
+def _as_recorded(config: Any) -> dict[str, Any]:
+    """The configuration as JSON gives it back: tuples are lists."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
