@@ -26,8 +26,17 @@ document.addEventListener("DOMContentLoaded", () => {
   // A list holds list items; the role of a bibliography entry is deprecated.
   each(".citation-list > .citation", (entry) => entry.setAttribute("role", "listitem"));
 
-  // What scrolls sideways can be reached, and so scrolled, by keyboard.
-  each("pre, .math, .cell_output, .pst-scrollable-table-container, .nd-widget, mjx-container[display]", (box) => {
-    if (box.scrollWidth > box.clientWidth + 1 && !box.hasAttribute("tabindex")) box.tabIndex = 0;
+  // The empty corner of a data frame's header is no header.
+  each("th", (cell) => {
+    if (!cell.innerText.trim() && !cell.hasAttribute("role")) cell.setAttribute("role", "cell");
   });
 });
+
+// What scrolls sideways can be reached, and so scrolled, by keyboard.
+const SCROLLING = "pre, .math, .output, .pst-scrollable-table-container, .nd-widget, .cell_output, mjx-container[display]";
+const makeScrollable = () =>
+  document.querySelectorAll(SCROLLING).forEach((box) => {
+    if (box.scrollWidth > box.clientWidth && !box.hasAttribute("tabindex")) box.tabIndex = 0;
+  });
+window.addEventListener("load", () => (window.MathJax?.startup?.promise ?? Promise.resolve()).then(makeScrollable));
+window.addEventListener("resize", makeScrollable);

@@ -53,6 +53,7 @@ PYTHON = {
 
 TORCH = {
     "py:class torch.Tensor": "tensors.html#{}",
+    "py:class Tensor": "tensors.html#torch.Tensor",  # as autodoc leaves it inside Callable[...]
     "py:class torch.Generator": "generated/torch.Generator.html#{}",
     "py:class torch._C.Generator": "generated/torch.Generator.html#torch.Generator",
     "py:class torch.device": "tensor_attributes.html#{}",
