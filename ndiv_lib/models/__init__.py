@@ -1,0 +1,5 @@
+"""Networks only, no training."""
+
+from ndiv_lib.models.mlp import MLP
+
+__all__ = ["MLP"]

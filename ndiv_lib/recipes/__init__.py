@@ -1,0 +1,1 @@
+"""One file per experiment: a frozen configuration with its reasons, ``run``, and a smoke size."""

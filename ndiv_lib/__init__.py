@@ -1,0 +1,22 @@
+"""Diverse generation in PyTorch: normalized diversification, the methods around it, and how to measure diversity."""
+
+from ndiv_lib import adversarial, baselines, data, metrics, models, training
+from ndiv_lib.distances import normalized_distances, pairwise_distances
+from ndiv_lib.hmgan import mode_seeking_loss
+from ndiv_lib.ndiv import NormalizedDiversity, ndiv_loss
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "NormalizedDiversity",
+    "adversarial",
+    "baselines",
+    "data",
+    "metrics",
+    "mode_seeking_loss",
+    "models",
+    "ndiv_loss",
+    "normalized_distances",
+    "pairwise_distances",
+    "training",
+]

@@ -1,0 +1,1 @@
+"""Recorded results, their verdicts, and the figures of the book."""
