@@ -1,14 +1,12 @@
 """The role ``{stored}``: a number in the text that is read from a recorded run when the page is built.
 
 ``{stored}`donut/ours-n256:cover_rate:median:.3f` `` takes the values of ``cover_rate``, one per seed, from
-``ndiv_lib/reporting/recorded/donut/ours-n256.json`` and prints their median with the format ``.3f``.
-Statistics are median, mean, min, max, q025, q975, and ``seeds``, the number of values. What cannot be found
-fails the build.
+the recorded run ``donut/ours-n256`` and prints their median with the format ``.3f``. Statistics are median, mean,
+min, max, q025, q975, and ``seeds``, the number of values. What cannot be found fails the build.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 
-RECORDED = Path(__file__).parents[2] / "ndiv_lib" / "reporting" / "recorded"
+from ndiv_lib.reporting.results import RECORDED, load
 
 STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
     "median": np.median,
@@ -31,21 +29,19 @@ STATISTICS: dict[str, Callable[[Sequence[float]], float]] = {
 }
 
 
-def read(reference: str, folder: Path = RECORDED) -> tuple[str, Path]:
-    """Return the number that ``cell:metric:statistic:format`` names, formatted, and the file it is from."""
+def read(reference: str, folder: Path = RECORDED) -> str:
+    """Return the number that ``recipe/cell:metric:statistic:format`` names, formatted."""
     try:
-        cell, metric, statistic, spec = reference.split(":", maxsplit=3)
+        name, metric, statistic, spec = reference.split(":", maxsplit=3)
+        recipe, cell = name.split("/")
     except ValueError:
         raise ValueError(f"expected recipe/cell:metric:statistic:format, got {reference!r}") from None
-    path = (folder / f"{cell}.json").resolve()
-    if not path.is_file():
-        raise ValueError(f"no recorded run {cell!r} for {reference!r}; `ndiv results` lists what there is")
-    values = json.loads(path.read_text())["values"]
+    values = load(recipe, cell, folder=folder).values
     if metric not in values:
-        raise ValueError(f"{cell} records {', '.join(sorted(values))}, not {metric!r}")
+        raise ValueError(f"expected a metric among {', '.join(sorted(values))} in {name}, got {metric!r}")
     if statistic not in STATISTICS:
         raise ValueError(f"expected a statistic among {', '.join(STATISTICS)}, got {statistic!r}")
-    return format(STATISTICS[statistic](values[metric]), spec), path
+    return format(STATISTICS[statistic](values[metric]), spec)
 
 
 class StoredRole(SphinxRole):
@@ -53,11 +49,11 @@ class StoredRole(SphinxRole):
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         try:
-            number, path = read(self.text)
-        except ValueError as error:
+            number = read(self.text)
+        except (ValueError, FileNotFoundError) as error:
             logging.getLogger(__name__).error("stored: %s", error, location=self.get_location())
             return [nodes.problematic(text=self.text)], []
-        self.env.note_dependency(str(path))
+        self.env.note_dependency(str(RECORDED / f"{self.text.split(':')[0]}.json"))
         return [nodes.inline(text=number, classes=["stored"])], []
 
 
