@@ -1,7 +1,7 @@
 """The role ``{stored}``: a number in the text that is read from a recorded run when the page is built.
 
 ``{stored}`donut/ours-n256:cover_rate:median:.3f` `` takes the values of ``cover_rate``, one per seed, from
-the recorded run ``donut/ours-n256`` and prints their median with the format ``.3f``. Statistics are median, mean,
+the recorded run ``donut/ours-n256`` and prints their median with the format ``.3f``. Statistics: median, mean,
 min, max, q025, q975, and ``seeds``, the number of values. What cannot be found fails the build.
 """
 
