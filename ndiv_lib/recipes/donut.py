@@ -73,6 +73,7 @@ PRESETS: dict[str, Config] = {
     "paper": _NDIV,
     "authors": replace(_NDIV, latent_dim=25, hidden=128, alternate=True),
     "not_detached": replace(_NDIV, detach_normalizer=False),
+    **{f"paper_alpha_{alpha}": replace(_NDIV, alpha=alpha) for alpha in (0.1, 0.3, 0.8, 1.0)},
     "ours": _OURS,
     "ours_without_ndiv": replace(_OURS, diversity_weight=0.0),
     **{f"bourgan_{width}": Config(method="bourgan", bourgan_width=width) for width in (0.01, 0.1, 0.3, 1.0)},
@@ -269,4 +270,5 @@ CELLS = [
     Cell(f"{preset}-n{n}", replace(config, num_train=n), SEEDS, priority=10 if n == 256 else 0)
     for n in NUM_TRAIN
     for preset, config in PRESETS.items()
+    if n == 256 or not preset.startswith("paper_alpha")  # slack is swept at one sparsity
 ]
