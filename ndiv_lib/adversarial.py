@@ -142,8 +142,7 @@ def r2_penalty(discriminator: Callable[[Tensor], Tensor], fake: Tensor) -> Tenso
 
 def _input_gradients(discriminator: Callable[[Tensor], Tensor], points: Tensor) -> Tensor:
     points = points.requires_grad_()
-    with torch.enable_grad():
-        (gradients,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)
+    (gradients,) = torch.autograd.grad(discriminator(points).sum(), points, create_graph=True)
     return gradients
 
 

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ndiv_lib._checks import require
 from ndiv_lib.recipes.recording import RECIPES, get_preset, get_recipe, measure, pending, reproduce
 from ndiv_lib.reporting.results import RECORDED, Result, load, recorded_cells, save
 
@@ -66,8 +65,10 @@ def _list() -> None:
 
 
 def _train(options: argparse.Namespace, fields: list[str]) -> None:
+    import tyro  # slow to import, and only training needs it
+
     config = get_preset(options.recipe, options.preset)
-    config = require("tyro", "train").cli(type(config), default=config, args=fields, prog=f"ndiv train {options.recipe}")
+    config = tyro.cli(type(config), default=config, args=fields, prog=f"ndiv train {options.recipe}")
     if options.smoke:
         config = get_recipe(options.recipe).smoke(config)
     result, arrays = measure(options.recipe, options.preset, config, options.seeds)

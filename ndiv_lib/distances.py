@@ -140,7 +140,7 @@ def _working_dtype(points: Tensor) -> torch.dtype:
 
 def _distances_from_squares(squares: Tensor, norms: Tensor) -> Tensor:
     noise = _RESOLUTION * (norms[..., :, None] + norms[..., None, :])
-    return torch.where(squares > noise, squares, squares.new_zeros(())).sqrt()
+    return squares.masked_fill(squares <= noise, 0).sqrt()  # NaN stays NaN
 
 
 def _euclidean(points: Tensor) -> Tensor:
