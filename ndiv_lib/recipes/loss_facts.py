@@ -1,4 +1,4 @@
-"""What the NDiv loss is, without training: every statement about its values and gradients as a number (NDiv, Eq. 1-5, Algorithm 1).
+"""What the NDiv loss is, without training: statements about its values and gradients as numbers (NDiv, Eq. 1-5, Algorithm 1).
 
 Each seed draws latents and unrelated outputs; each metric compares the library with a double loop written from the paper, or
 measures a law. The presets that break a law on purpose (not detached, not normalized, shuffled ...) are the ledger's nulls.
@@ -112,7 +112,8 @@ def facts(config: Config, seed: int) -> dict[str, float]:
         "distance_change_scale": relative(matrix(SCALE * outputs), y),
         "gradient_times_scale": SCALE * ratio(stretched, slope),  # 1: the gradient goes with 1 / scale
         "radial_derivative": along(slope, outputs),
-        "radial_error": abs(float((slope * outputs).sum() + y[alpha * z > y].sum() / (n**2 - n))),  # the law of a constant normalizer
+        # with constant row sums, <grad, y> is minus the mean of the active entries of D^Y
+        "radial_error": abs(float((slope * outputs).sum() + y[alpha * z > y].sum() / (n**2 - n))),
         "two_sided_radial_derivative": along(two_sided, outputs),
         "gradient_share": push / (push + adversarial),
         "total_variation_error": abs(float(value) * (n - 1) - float((z - y).abs().sum(-1).mean() / 2)),

@@ -1,7 +1,8 @@
 """The ledger: every checkable claim of the papers, and the verdict that its rule computes from recorded runs.
 
-A rule is data, written before the runs that it judges. It names cells of a recipe, a metric, an interval or a threshold, the
-*readings* that the print leaves open, and *nulls*, settings without the claimed cause, where it must fail. Nobody types a verdict.
+A rule is data, written before the runs that it judges. It names cells of a recipe, a metric, an interval or a threshold,
+the *readings* that the print leaves open, and *nulls*: settings without the claimed cause, where it must fail. Nobody
+types a verdict.
 """
 
 from __future__ import annotations
@@ -182,21 +183,20 @@ def _judged(name: str, rule: Rule, folder: str | os.PathLike[str]) -> Verdict:
             checks = _distinct(contradictions)
             if null := decide.null_that_holds(rule.erratum, readings):
                 return _no_decision(name, null, checks)
-            return Verdict(name, "erratum", f"{_count(checks)} contradict what is printed.", checks=checks)
+            return Verdict(name, "erratum", "A computation contradicts what is printed.", checks=checks)
 
     outcomes = [decide.everywhere(rule.holds, reading) for reading in readings]
     held = [reading for reading, (holds, _) in zip(readings, outcomes, strict=True) if holds]
     checks = _distinct(outcomes)
     if not held:
-        failed = [check for check in checks if not check.holds]
-        return Verdict(name, "differs", f"Fails in {len(failed)} of {_count(checks)}.", checks=checks)
+        return Verdict(name, "differs", f"Holds in {_count(checks)} only.", checks=checks)
     if null := decide.null_that_holds(rule.holds, readings):
         return _no_decision(name, null, checks)
     conditions = dict(rule.scope)
     if len(held) < len(readings):
         conditions |= decide.separating(readings, outcomes)
     if not conditions:
-        return Verdict(name, "reproduced", f"Holds in all {_count(checks)}.", checks=checks)
+        return Verdict(name, "reproduced", f"Holds in {_count(checks)}.", checks=checks)
     named = ", ".join(f"{key} = {_text(value)}" for key, value in conditions.items())
     others = f"; fails in {len(readings) - len(held)} of {len(readings)} readings" if len(held) < len(readings) else ""
     return Verdict(name, "reproduced-with-conditions", f"Holds with {named}{others}.", conditions, checks)
@@ -252,8 +252,7 @@ class _Bench:
     ) -> Iterator[Check]:
         addresses = [f"{recipe or self.rule.recipe}/{one.format(**names)}" for one in (cell, *baselines)]
         first, *others = [self.values(address, metric) for address in addresses]
-        wording = " ".join([operator.replace("_", " "), *(f"{value:g}" for value in options.values() if not isinstance(value, str))])
-        wording += f" in {options['of']} seed" if options.get("of") in ("every", "some") else ""
+        wording = " ".join([operator.replace("_", " "), *map(_text, options.values())])
         if not baselines:
             yield Check(wording, metric, (addresses[0],), *TESTS[operator](first, **options))
         for address, other in zip(addresses[1:], others, strict=True):
@@ -269,7 +268,7 @@ class _Bench:
         """The first null for which the expression holds as well; the empty string if there is none, as there should be."""
         used = {name: values for name, values in self.rule.nulls.items() if "{" + name + "}" in str(expression)}
         if not used:
-            raise ValueError(f"expected a null for a name in the expression, got nulls for {', '.join(self.rule.nulls) or 'nothing'}.")
+            raise ValueError(f"expected a null for a name in {expression}, got nulls for {', '.join(self.rule.nulls)}.")
         for name, values in used.items():
             for value, reading in itertools.product(values, readings):
                 if self.everywhere(expression, {**reading, name: value})[0]:
@@ -361,7 +360,7 @@ def _distinct(outcomes: Sequence[Outcome]) -> tuple[Check, ...]:
 
 
 def _count(checks: Sequence[Check]) -> str:
-    return f"{len(checks)} check{'' if len(checks) == 1 else 's'}"
+    return f"{sum(check.holds for check in checks)} of {len(checks)} checks"
 
 
 def _text(value: Any) -> str:
