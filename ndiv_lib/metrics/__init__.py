@@ -1,5 +1,16 @@
 """Measures of diversity and quality: functions first, every choice an argument."""
 
 from ndiv_lib.metrics.coverage import cover_rate, outlier_rate
+from ndiv_lib.metrics.precision_recall import (
+    PrecisionRecall,
+    mean_pairwise_distance,
+    precision_recall_density_coverage,
+)
 
-__all__ = ["cover_rate", "outlier_rate"]
+__all__ = [
+    "PrecisionRecall",
+    "cover_rate",
+    "mean_pairwise_distance",
+    "outlier_rate",
+    "precision_recall_density_coverage",
+]
