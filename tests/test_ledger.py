@@ -14,14 +14,21 @@ RULED = [claim for claim in CLAIMS if claim.rule]
 
 
 def claim_with(rule: Rule | None, testable_how: str = "cpu-live") -> Claim:
-    return Claim("made-up", "NDiv", "Sec. 1", "qualitative", "It covers.", {}, "", testable_how, "", "", rule=rule)
+    return Claim(
+        "made-up", "NDiv", "Sec. 1", "qualitative", "It covers.", {}, "", testable_how, "", "", rule=rule
+    )
 
 
 @pytest.fixture
 def record(tmp_path):
     def write(cell: str, *cover: float, outlier: float = 0.1, **config) -> None:
         values = {"cover": list(cover), "outlier": [outlier] * len(cover)}
-        save(Result("toy", cell, config, list(range(len(cover))), values, n_real=8, n_generated=8, minutes=0.0), tmp_path)
+        save(
+            Result(
+                "toy", cell, config, list(range(len(cover))), values, n_real=8, n_generated=8, minutes=0.0
+            ),
+            tmp_path,
+        )
 
     return write
 
@@ -31,7 +38,12 @@ ABOVE = {"above": {"metric": "cover", "cell": "{ours}", "baselines": ["gan"]}}
 
 
 def judge(tmp_path, **fields):
-    fields = {"recipe": "toy", "nulls": {"ours": ["gan"]}, "readings": {"ours": ["paper"]}, "holds": ABOVE} | fields
+    fields = {
+        "recipe": "toy",
+        "nulls": {"ours": ["gan"]},
+        "readings": {"ours": ["paper"]},
+        "holds": ABOVE,
+    } | fields
     return verdict(claim_with(Rule(**fields)), folder=tmp_path)
 
 
@@ -78,7 +90,10 @@ def test_an_erratum_needs_its_contradiction_and_not_in_the_null(record, tmp_path
     fields = {"erratum": lost, "nulls": {"ours": ["gan"], "one": ["paper"]}}
     assert judge(tmp_path, **fields, fixed={"one": "printed"}).status == "erratum"
     assert judge(tmp_path, **fields, fixed={"one": "paper"}).status == "reproduced"
-    assert judge(tmp_path, erratum=lost, nulls={"one": ["printed"]}, fixed={"one": "printed"}).status == "pending"
+    assert (
+        judge(tmp_path, erratum=lost, nulls={"one": ["printed"]}, fixed={"one": "printed"}).status
+        == "pending"
+    )
 
 
 def test_a_rule_must_hold_at_every_place(record, tmp_path):

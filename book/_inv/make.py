@@ -1,4 +1,4 @@
-"""Write python.inv and torch.inv: where the names that the API pages link to are documented.
+"""Write python.inv, numpy.inv and torch.inv: where the names that the API pages link to are documented.
 
 Sphinx would fetch the whole inventories from the network at every build. These hold only the names in use;
 add one here and run ``python book/_inv/make.py``.
@@ -44,6 +44,7 @@ PYTHON = {
         ABC,
     ),
     **dict.fromkeys(["py:data typing.Any", "py:data typing.Literal", "py:class typing.NamedTuple"], TYPING),
+    "py:class os.PathLike": "library/os.html#{}",
     "py:class pathlib.Path": "library/pathlib.html#{}",
     "py:class pathlib._local.Path": "library/pathlib.html#pathlib.Path",
     "py:data None": "library/constants.html#{}",
@@ -63,6 +64,8 @@ TORCH = {
     "py:function torch.cdist": "generated/torch.cdist.html#{}",
 }
 
+NUMPY = {"py:class numpy.ndarray": "reference/generated/numpy.ndarray.html#{}"}
+
 
 def inventory(project: str, version: str, names: dict[str, str]) -> bytes:
     """Return the bytes of a Sphinx inventory (version 2) of ``"role name": address`` entries."""
@@ -78,4 +81,5 @@ def inventory(project: str, version: str, names: dict[str, str]) -> bytes:
 if __name__ == "__main__":
     folder = Path(__file__).parent
     (folder / "python.inv").write_bytes(inventory("Python", "3.11", PYTHON))
+    (folder / "numpy.inv").write_bytes(inventory("NumPy", "2", NUMPY))
     (folder / "torch.inv").write_bytes(inventory("PyTorch", "2.13", TORCH))

@@ -52,7 +52,9 @@ PRESETS: dict[str, Config] = {
 
 def loop_distances(points: Tensor) -> Tensor:
     """Eq. 1 and 2, pair by pair: ``(n, d)`` to ``(n, n)``."""
-    return torch.stack([torch.stack([(a - b).square().sum().sqrt() for b in points]) for a in points.detach()])
+    return torch.stack(
+        [torch.stack([(a - b).square().sum().sqrt() for b in points]) for a in points.detach()]
+    )
 
 
 def loop_loss(latents: Tensor, outputs: Tensor, alpha: float) -> Tensor:
@@ -62,7 +64,10 @@ def loop_loss(latents: Tensor, outputs: Tensor, alpha: float) -> Tensor:
         others = [j for j in range(n) if j != i]
         to_latents = torch.stack([(latents[i] - latents[j]).norm() for j in others])
         to_outputs = torch.stack([(outputs[i] - outputs[j]).norm() for j in others])
-        total = total + (alpha * to_latents / to_latents.sum() - to_outputs / to_outputs.sum().detach()).relu().sum()
+        total = (
+            total
+            + (alpha * to_latents / to_latents.sum() - to_outputs / to_outputs.sum().detach()).relu().sum()
+        )
     return total / (n**2 - n)
 
 
@@ -72,7 +77,9 @@ def facts(config: Config, seed: int) -> dict[str, float]:
     n, alpha = config.num_samples, config.alpha
     latents = torch.rand(n, config.latent_dim, generator=random, dtype=torch.float64)
     outputs = torch.randn(n, config.output_dim, generator=random, dtype=torch.float64)
-    rotation = torch.linalg.qr(torch.randn(config.output_dim, config.output_dim, generator=random, dtype=torch.float64)).Q
+    rotation = torch.linalg.qr(
+        torch.randn(config.output_dim, config.output_dim, generator=random, dtype=torch.float64)
+    ).Q
     shift = torch.randn(config.output_dim, generator=random, dtype=torch.float64)
     if config.outputs == "identical":
         outputs = outputs[:1].repeat(n, 1)
@@ -85,7 +92,9 @@ def facts(config: Config, seed: int) -> dict[str, float]:
 
     def loss(outputs: Tensor) -> Tensor:
         if config.normalize:
-            return ndiv_loss(latents, outputs, alpha=alpha, p=config.p, detach_normalizer=config.detach_normalizer)
+            return ndiv_loss(
+                latents, outputs, alpha=alpha, p=config.p, detach_normalizer=config.detach_normalizer
+            )
         return (alpha * matrix(latents) - matrix(outputs)).relu().sum() / (n**2 - n)
 
     z, y = matrix(latents), matrix(outputs)
@@ -94,7 +103,9 @@ def facts(config: Config, seed: int) -> dict[str, float]:
     two_sided = gradient(lambda outputs: (alpha * z - matrix(outputs)).abs().sum() / (n**2 - n), outputs)
     reference = loop_loss(latents, compared, alpha)
     reference_slope = gradient(lambda outputs: loop_loss(latents, outputs, alpha), compared)
-    adversarial = 1 / math.sqrt(n)  # norm of a mean over the batch whose samples are each pulled with strength 1
+    adversarial = 1 / math.sqrt(
+        n
+    )  # norm of a mean over the batch whose samples are each pulled with strength 1
     push = config.weight * float(slope.norm())
     return {
         "distance_error": relative(pairwise_distances(outputs, p=config.p), loop_distances(compared)),
@@ -147,7 +158,9 @@ def run(config: Config, seeds: Sequence[int]) -> Measured:
     """Every fact for every seed."""
     rows = [facts(config, seed) for seed in seeds]
     return Measured(
-        values={metric: [row[metric] for row in rows] for metric in rows[0]}, n_real=0, n_generated=config.num_samples
+        values={metric: [row[metric] for row in rows] for metric in rows[0]},
+        n_real=0,
+        n_generated=config.num_samples,
     )
 
 

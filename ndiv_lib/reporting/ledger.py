@@ -79,7 +79,9 @@ class Claim:
     @property
     def not_testable(self) -> bool:
         """Whether nothing that runs could decide it."""
-        return self.testable_how.startswith("not-testable") and not any(tag in self.testable_how for tag in ("cpu-", "gpu-"))
+        return self.testable_how.startswith("not-testable") and not any(
+            tag in self.testable_how for tag in ("cpu-", "gpu-")
+        )
 
 
 @dataclass(frozen=True)
@@ -135,14 +137,18 @@ def load_claims(path: str | os.PathLike[str] | None = None) -> list[Claim]:
     return [_claim(entry) for entry in yaml.safe_load(text)]
 
 
-def verdicts(claims: Sequence[Claim] | None = None, *, folder: str | os.PathLike[str] = RECORDED) -> dict[str, Verdict]:
+def verdicts(
+    claims: Sequence[Claim] | None = None, *, folder: str | os.PathLike[str] = RECORDED
+) -> dict[str, Verdict]:
     """Judge claims on the runs recorded under ``folder``; claim id to :class:`Verdict`.
 
     Example:
         >>> verdicts()["ndiv-versions"].status
         'not-testable'
     """
-    return {claim.id: verdict(claim, folder=folder) for claim in (load_claims() if claims is None else claims)}
+    return {
+        claim.id: verdict(claim, folder=folder) for claim in (load_claims() if claims is None else claims)
+    }
 
 
 def verdict(claim: Claim, *, folder: str | os.PathLike[str] = RECORDED) -> Verdict:
@@ -168,7 +174,9 @@ def _claim(entry: Mapping[str, Any]) -> Claim:
         rule = Rule(**entry["rule"]) if entry.get("rule") else None
         return Claim(**{**entry, "rule": rule, "evidence": tuple(entry.get("evidence", ()))})
     except TypeError as error:
-        raise ValueError(f"expected the fields of a claim and its rule in {entry.get('id')!r}, got another: {error}.") from None
+        raise ValueError(
+            f"expected the fields of a claim and its rule in {entry.get('id')!r}, got another: {error}."
+        ) from None
 
 
 # --- Judging ----------------------------------------------------------------------------------------------------------
@@ -198,12 +206,18 @@ def _judged(name: str, rule: Rule, folder: str | os.PathLike[str]) -> Verdict:
     if not conditions:
         return Verdict(name, "reproduced", f"Holds in {_count(checks)}.", checks=checks)
     named = ", ".join(f"{key} = {_text(value)}" for key, value in conditions.items())
-    others = f"; fails in {len(readings) - len(held)} of {len(readings)} readings" if len(held) < len(readings) else ""
+    others = (
+        f"; fails in {len(readings) - len(held)} of {len(readings)} readings"
+        if len(held) < len(readings)
+        else ""
+    )
     return Verdict(name, "reproduced-with-conditions", f"Holds with {named}{others}.", conditions, checks)
 
 
 def _no_decision(name: str, null: str, checks: tuple[Check, ...]) -> Verdict:
-    return Verdict(name, "pending", f"The rule also holds with {null}, so that it decides nothing.", checks=checks)
+    return Verdict(
+        name, "pending", f"The rule also holds with {null}, so that it decides nothing.", checks=checks
+    )
 
 
 Outcome = tuple[bool, tuple[Check, ...]]
@@ -261,21 +275,29 @@ class _Bench:
     def values(self, address: str, metric: str) -> list[float]:
         values = self.result(address).values
         if metric not in values:
-            raise ValueError(f"expected a metric of {address} out of {', '.join(sorted(values))}, got {metric!r}.")
+            raise ValueError(
+                f"expected a metric of {address} out of {', '.join(sorted(values))}, got {metric!r}."
+            )
         return values[metric]
 
     def null_that_holds(self, expression: Mapping[str, Any], readings: Sequence[Mapping[str, Any]]) -> str:
         """The first null for which the expression holds as well; the empty string if there is none, as there should be."""
-        used = {name: values for name, values in self.rule.nulls.items() if "{" + name + "}" in str(expression)}
+        used = {
+            name: values for name, values in self.rule.nulls.items() if "{" + name + "}" in str(expression)
+        }
         if not used:
-            raise ValueError(f"expected a null for a name in {expression}, got nulls for {', '.join(self.rule.nulls)}.")
+            raise ValueError(
+                f"expected a null for a name in {expression}, got nulls for {', '.join(self.rule.nulls)}."
+            )
         for name, values in used.items():
             for value, reading in itertools.product(values, readings):
                 if self.everywhere(expression, {**reading, name: value})[0]:
                     return f"{name} = {value}"
         return ""
 
-    def separating(self, readings: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    def separating(
+        self, readings: Sequence[Mapping[str, Any]], outcomes: Sequence[Outcome]
+    ) -> dict[str, Any]:
         """Configuration fields whose values tell the readings that hold from those that fail."""
         used = [{cell for check in checks for cell in check.cells} for _, checks in outcomes]
         shared = set.intersection(*used)
@@ -284,7 +306,11 @@ class _Bench:
             for address in cells - shared:
                 for key, value in self.result(address).config.items():
                     seen[held].setdefault(key, set()).add(_text(value))
-        fields = {key: values for key, values in seen[True].items() if values.isdisjoint(seen[False].get(key, values))}
+        fields = {
+            key: values
+            for key, values in seen[True].items()
+            if values.isdisjoint(seen[False].get(key, values))
+        }
         if not fields:
             holding = [reading for reading, (held, _) in zip(readings, outcomes, strict=True) if held]
             fields = {key: {_text(reading[key]) for reading in holding} for key in self.rule.readings}
