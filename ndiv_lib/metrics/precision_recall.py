@@ -114,4 +114,6 @@ def _check_pair(real: Tensor, generated: Tensor, k: int) -> None:
         raise ValueError(f"expected k >= 1, got {k}.")
     for name, samples in {"real": real, "generated": generated}.items():
         if len(samples) <= k:
-            raise ValueError(f"expected more than k = {k} {name} samples, got {len(samples)}; pass more, or a smaller k.")
+            raise ValueError(
+                f"expected more than k = {k} {name} samples, got {len(samples)}; pass more, or a smaller k."
+            )

@@ -36,8 +36,12 @@ SCORE = "coverage"  # what tuning maximizes, named before any of it: the mean ov
 class Config:
     """Everything that decides a run, except the seeds."""
 
-    source: Literal["generator", "training_set"] = "generator"  # the training digits themselves are the ceiling
-    reconstruction_weight: float = 100.0  # of the L1 distance to a random digit of the class; pix2pix's printed weight
+    source: Literal["generator", "training_set"] = (
+        "generator"  # the training digits themselves are the ceiling
+    )
+    reconstruction_weight: float = (
+        100.0  # of the L1 distance to a random digit of the class; pix2pix's printed weight
+    )
     diversity: Literal["none", "ndiv", "mode_seeking"] = "none"
     diversity_weight: float = 0.0  # of NDiv in the reduction "sample", or of mode seeking
     alpha: float = 1.0  # NDiv's slack
@@ -127,7 +131,10 @@ def train(
     generator = StackedMLP([config.latent_dim + NUM_CLASSES, hidden, hidden, NUM_PIXELS], draws.generators)
     discriminator = StackedMLP([NUM_PIXELS + NUM_CLASSES, hidden, hidden, 1], draws.generators)
     adam = partial(torch.optim.Adam, lr=config.learning_rate, betas=(0.5, 0.999), fused=True)
-    generator_optimizer, discriminator_optimizer = adam(generator.parameters()), adam(discriminator.parameters())
+    generator_optimizer, discriminator_optimizer = (
+        adam(generator.parameters()),
+        adam(discriminator.parameters()),
+    )
     decay = 0.5 ** (1 / (config.average_half_life * config.num_steps))
     averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
@@ -140,7 +147,9 @@ def train(
 
     def minimize(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         optimizer.zero_grad()
-        (num_models * loss).backward()  # every loss is a mean over the models, which do not know of each other
+        (
+            num_models * loss
+        ).backward()  # every loss is a mean over the models, which do not know of each other
         optimizer.step()
 
     for step in range(1, config.num_steps + 1):
@@ -176,7 +185,10 @@ def measure(images: Sequence[Tensor], split: DigitsSplit) -> dict[str, float]:
     for digit, generated in enumerate(images):
         train, held_out = (
             images[labels == digit].flatten(1)
-            for images, labels in ((split.train_images, split.train_labels), (split.held_out_images, split.held_out_labels))
+            for images, labels in (
+                (split.train_images, split.train_labels),
+                (split.held_out_images, split.held_out_labels),
+            )
         )
         generated = generated[: len(held_out)]
         scores = precision_recall_density_coverage(real=held_out, generated=generated)
@@ -189,14 +201,23 @@ def measure(images: Sequence[Tensor], split: DigitsSplit) -> dict[str, float]:
             }
         )
     means = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-    by_class = {f"{name}_of_{digit}": row[name] for name in ("coverage", "diversity") for digit, row in enumerate(rows)}
+    by_class = {
+        f"{name}_of_{digit}": row[name]
+        for name in ("coverage", "diversity")
+        for digit, row in enumerate(rows)
+    }
     return means | by_class
 
 
-def generate(config: Config, splits: Sequence[DigitsSplit], seeds: Sequence[int]) -> tuple[list[list[Tensor]], list[np.ndarray]]:
+def generate(
+    config: Config, splits: Sequence[DigitsSplit], seeds: Sequence[int]
+) -> tuple[list[list[Tensor]], list[np.ndarray]]:
     """For each seed and class, as many images as are held out (at least); and the film of the first seed."""
     if config.source == "training_set":
-        return [[s.train_images[s.train_labels == digit].flatten(1) for digit in range(NUM_CLASSES)] for s in splits], []
+        return [
+            [s.train_images[s.train_labels == digit].flatten(1) for digit in range(NUM_CLASSES)]
+            for s in splits
+        ], []
     evaluation = StackedDraws(seeds, stream=2)
     shown = draw_latents(config, evaluation, SHOWN)
     most = max(int(split.held_out_labels.bincount().max()) for split in splits)
@@ -247,5 +268,9 @@ def _name(method: str, config: Config) -> str:
 
 
 TUNING_SEEDS = (1000, 1001, 1002)
-TUNING = [Cell(_name(method, config), config, TUNING_SEEDS, priority=5) for method, tried in TRIED.items() for config in tried]
+TUNING = [
+    Cell(_name(method, config), config, TUNING_SEEDS, priority=5)
+    for method, tried in TRIED.items()
+    for config in tried
+]
 CELLS = [*TUNING]

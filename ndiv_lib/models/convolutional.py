@@ -1,0 +1,170 @@
+"""A small convolutional generator and discriminator for images of 8 to 32 pixels, with or without classes.
+
+No batch normalization: it would let the samples of a batch see each other, and every diversity loss compares samples.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ndiv_lib._checks import check_choice
+
+_SMALLEST = 4  # side of the first and last feature maps
+_SIZES = (8, 16, 32)
+
+
+class ConvGenerator(nn.Module):
+    """Latents, and classes if there are any, to images: each block doubles the side and halves the channels.
+
+    Args:
+        latent_dim: entries of a latent.
+        image_size: 8, 16 or 32 pixels.
+        channels: of the image.
+        width: channels before the last convolution.
+        num_classes: 0 for a generator without classes; else an embedding of the class is added to the latent's features.
+        generator: source of the initial weights; torch's global one if not given.
+
+    Raises:
+        ValueError: for another image size; when called, for latents of another shape, or for labels that are missing, too many,
+            or not in [0, num_classes).
+
+    Example:
+        >>> import torch
+        >>> ConvGenerator(16, image_size=32, channels=3)(torch.zeros(5, 16)).shape
+        torch.Size([5, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        *,
+        image_size: int,
+        channels: int = 1,
+        width: int = 32,
+        num_classes: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        widths = _widths(image_size, width)[::-1]
+        self.latent_dim, self.num_classes = latent_dim, num_classes
+        self.first = nn.Linear(latent_dim, widths[0] * _SMALLEST**2)
+        self.embedding = nn.Embedding(num_classes, widths[0] * _SMALLEST**2) if num_classes else None
+        self.blocks = nn.ModuleList(
+            nn.Conv2d(fan_in, fan_out, 3, padding=1)
+            for fan_in, fan_out in zip(widths, widths[1:], strict=False)
+        )
+        self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
+        _initialize(self, generator)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map latents ``(n, latent_dim)`` and labels ``(n,)`` to images ``(n, channels, image_size, image_size)`` in [-1, 1]."""
+        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
+            raise ValueError(f"expected latents of shape (n, {self.latent_dim}), got {tuple(latents.shape)}.")
+        _check_labels(labels, len(latents), self.num_classes)
+        features = self.first(latents)
+        if self.embedding is not None:
+            features = features + self.embedding(labels)
+        maps = F.leaky_relu(features, 0.2).unflatten(1, (-1, _SMALLEST, _SMALLEST))
+        for block in self.blocks:
+            maps = F.leaky_relu(block(F.interpolate(maps, scale_factor=2)), 0.2)
+        return self.last(maps).tanh()
+
+
+class ConvDiscriminator(nn.Module):
+    """Images, and classes if there are any, to logits: each block halves the side and doubles the channels.
+
+    Classes enter by projection (Miyato and Koyama 2018): the logit is that of the image alone plus the product of its features
+    with an embedding of the class.
+
+    Args:
+        image_size: 8, 16 or 32 pixels.
+        channels: of the image.
+        width: channels after the first convolution.
+        num_classes: 0 for a discriminator without classes.
+        generator: source of the initial weights; torch's global one if not given.
+
+    Raises:
+        ValueError: for another image size; when called, for images of another shape, or for labels that are missing, too many,
+            or not in [0, num_classes).
+
+    Example:
+        >>> import torch
+        >>> discriminator = ConvDiscriminator(image_size=8, num_classes=10)
+        >>> discriminator(torch.zeros(5, 1, 8, 8), torch.arange(5)).shape
+        torch.Size([5])
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        channels: int = 1,
+        width: int = 32,
+        num_classes: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        widths = [channels, *_widths(image_size, width)[1:]]
+        self.shape, self.num_classes = (channels, image_size, image_size), num_classes
+        self.blocks = nn.ModuleList(
+            nn.Conv2d(fan_in, fan_out, 4, stride=2, padding=1)
+            for fan_in, fan_out in zip(widths, widths[1:], strict=False)
+        )
+        num_features = widths[-1] * _SMALLEST**2
+        self.last = nn.Linear(num_features, 1)
+        self.embedding = nn.Embedding(num_classes, num_features) if num_classes else None
+        _initialize(self, generator)
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map images ``(n, channels, image_size, image_size)`` and labels ``(n,)`` to logits ``(n,)``."""
+        if images.shape[1:] != self.shape:
+            raise ValueError(
+                f"expected images of shape (n, {', '.join(map(str, self.shape))}), got {tuple(images.shape)}."
+            )
+        _check_labels(labels, len(images), self.num_classes)
+        features = self.features(images)
+        logits = self.last(features)[:, 0]
+        if self.embedding is not None:
+            logits = logits + (features * self.embedding(labels)).sum(1)
+        return logits
+
+    def features(self, images: Tensor) -> Tensor:
+        """The last features ``(n, d)``, for example as ``output_features`` of :class:`~ndiv_lib.NormalizedDiversity`."""
+        for block in self.blocks:
+            images = F.leaky_relu(block(images), 0.2)
+        return images.flatten(1)
+
+
+def _widths(image_size: int, width: int) -> list[int]:
+    """Channels from the full side down to the smallest one: 32 pixels, width 8 gives 8, 8, 16, 32."""
+    check_choice(image_size, "image_size", _SIZES)
+    num_blocks = _SIZES.index(image_size) + 1
+    return [width, *(width * 2**block for block in range(num_blocks))]
+
+
+def _check_labels(labels: Tensor | None, n: int, num_classes: int) -> None:
+    if num_classes == 0 and labels is not None:
+        raise ValueError(
+            "expected no labels, as this network was made without classes; make it with num_classes."
+        )
+    if num_classes == 0:
+        return
+    if labels is None or labels.shape != (n,) or labels.is_floating_point():
+        got = "none" if labels is None else f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise ValueError(f"expected one integer label for each of {n} samples, got {got}.")
+    if labels.device.type == "cpu" and n and not bool(((labels >= 0) & (labels < num_classes)).all()):
+        raise ValueError(
+            f"expected labels in [0, {num_classes}), got {int(labels.min())} to {int(labels.max())}."
+        )
+
+
+def _initialize(network: nn.Module, generator: torch.Generator | None) -> None:
+    """Weights that keep the size of the signal through leaky rectifiers (He et al. 2015); embeddings start at zero."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, a=0.2, generator=generator)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.zeros_(module.weight)
