@@ -26,6 +26,8 @@ from ndiv_lib.training.stacked import StackedDraws, StackedMLP
 CELL_SIZE = 0.1  # not printed; 5,000 real points then cover .99, so that the ceiling is near 1
 NEAR = 0.1  # a training point is reached if a sample comes this close
 
+Sampler = Callable[[int], Tensor]
+Watch = Callable[[int, Sampler], None]
 Method = Literal["gan", "bourgan", "kernel_density", "training_set", "real"]
 
 
@@ -39,9 +41,11 @@ class Config:
     num_steps: int = 3000  # plain and `paper` runs no longer change much
     batch_size: int = 128  # released code
     hidden: int = 64  # half the released code's width: enough for an annulus
+    discriminator_hidden: int = 0  # 0: as the generator; a smaller one draws a smoother boundary
     latent: Literal["square", "disc"] = "square"  # the paper's uniform latent
     latent_dim: int = 2  # Fig. 2 draws a 2-D latent; the released code's is 25-D
     learning_rate: float = 1e-3  # released code, Adam with betas (0.5, 0.999)
+    decay: float = 0.0  # share of the run, at its end, over which the learning rate falls linearly to zero
     objective: Objective = "nonsaturating"  # released code
     r1_weight: float = 0.0
     r2_weight: float = 0.0
@@ -55,6 +59,7 @@ class Config:
     bourgan_width: float = 0.01  # released code
     bourgan_weight: float = 0.1  # released code
     bandwidth: float = 0.1
+    watch_steps: tuple[int, ...] = ()  # steps at which the points are kept, for films
 
 
 _NDIV = Config(diversity_weight=1e4)  # the weight is not printed: released code
@@ -99,8 +104,8 @@ class Discriminator(nn.Module):
     def __init__(self, config: Config, draws: StackedDraws) -> None:
         super().__init__()
         self.frequencies = nn.Buffer(draws.randn(2, config.discriminator_features))
-        inputs = 2 + 2 * config.discriminator_features
-        self.network = StackedMLP([inputs, config.hidden, config.hidden, 1], draws.generators)
+        inputs, hidden = 2 + 2 * config.discriminator_features, config.discriminator_hidden or config.hidden
+        self.network = StackedMLP([inputs, hidden, hidden, 1], draws.generators)
 
     def forward(self, points: Tensor) -> Tensor:
         """Logits ``(k, n)`` of points ``(k, n, 2)``."""
@@ -119,12 +124,10 @@ class Discriminator(nn.Module):
         return torch.cat([points, phase.sin(), phase.cos()], dim=-1), phase
 
 
-def train(
-    config: Config, data: Tensor, seeds: Sequence[int], *, watch: Callable[[int, Callable[[int], Tensor]], None] | None = None
-) -> Callable[[int], Tensor]:
+def train(config: Config, data: Tensor, seeds: Sequence[int], *, watch: Watch | None = None) -> Sampler:
     """Train one generator per seed on its data ``(k, n, 2)``; return a sampler of ``(k, num_samples, 2)``.
 
-    ``watch(step, sampler)`` is called after every step, for films.
+    ``watch(step, sampler)`` is called before the first step and after every step, for films.
     """
     draws, evaluation = StackedDraws(seeds, stream=1), StackedDraws(seeds, stream=2)
     if config.method == "bourgan":
@@ -154,6 +157,7 @@ def train(
             return averaged(latents(evaluation, num_samples))
 
     def discriminator_step() -> None:
+        discriminator.requires_grad_(True)
         with torch.no_grad():
             fake = generator(latents(draws, config.batch_size))
         both = torch.cat([draws.batch(data, config.batch_size), fake], dim=1)
@@ -169,6 +173,7 @@ def train(
         _step(discriminator_optimizer, loss.mean(-1).sum())
 
     def generator_step(*, adversarial: bool = True, diversity: bool = True) -> None:
+        discriminator.requires_grad_(False)  # half of its backward pass is not needed here
         z = latents(draws, config.batch_size)
         outputs = generator(z)
         losses = []
@@ -190,7 +195,13 @@ def train(
             losses.append(config.diversity_weight * per_model * loss)
         _step(generator_optimizer, torch.stack(losses).sum())
 
+    if watch is not None:
+        watch(0, sample)
     for step in range(config.num_steps):
+        if config.decay:
+            left = min(1.0, (1 - step / config.num_steps) / config.decay)
+            for group in generator_optimizer.param_groups + discriminator_optimizer.param_groups:
+                group["lr"] = left * config.learning_rate
         if config.alternate:
             for _ in range(3):
                 discriminator_step()
@@ -219,7 +230,7 @@ def training_data(config: Config, seeds: Sequence[int]) -> Tensor:
     return torch.stack([sample_donut(config.num_train, generator=g) for g in StackedDraws(seeds).generators])
 
 
-def generate(config: Config, seeds: Sequence[int]) -> Tensor:
+def generate(config: Config, seeds: Sequence[int], *, watch: Watch | None = None) -> Tensor:
     """Train on the donut and return ``(k, num_samples, 2)`` new points."""
     data = training_data(config, seeds)
     fresh = StackedDraws(seeds, stream=2).generators
@@ -231,7 +242,7 @@ def generate(config: Config, seeds: Sequence[int]) -> Tensor:
         width = config.bandwidth
         pairs = zip(data, fresh, strict=True)
         return torch.stack([sample_kernel_density(d, config.num_samples, bandwidth=width, generator=g) for d, g in pairs])
-    return train(config, data, seeds)(config.num_samples)
+    return train(config, data, seeds, watch=watch)(config.num_samples)
 
 
 def measure(samples: Tensor, data: Tensor) -> dict[str, float]:
@@ -249,14 +260,22 @@ def measure(samples: Tensor, data: Tensor) -> dict[str, float]:
 
 
 def run(config: Config, seeds: Sequence[int]) -> Measured:
-    """Generate and measure for every seed; keeps the first seed's training and generated points."""
-    data, samples = training_data(config, seeds), generate(config, seeds)
+    """Generate and measure for every seed; keeps the first seed's points, for figures."""
+    frames: list[Tensor] = []
+
+    def watch(step: int, sample: Sampler) -> None:
+        if step in config.watch_steps:
+            frames.append(sample(config.num_samples)[0])
+
+    data = training_data(config, seeds)
+    samples = generate(config, seeds, watch=watch if config.watch_steps else None)
     rows = [measure(*pair) for pair in zip(samples, data, strict=True)]
+    arrays = {"data": data[0], "samples": samples[0]} | ({"frames": torch.stack(frames)} if frames else {})
     return Measured(
         values={metric: [row[metric] for row in rows] for metric in rows[0]},
         n_real=config.num_train,
         n_generated=samples.shape[1],
-        arrays={"data": data[0].half().numpy(), "samples": samples[0].half().numpy()},
+        arrays={name: array.half().numpy() for name, array in arrays.items()},
     )
 
 
@@ -266,6 +285,8 @@ def smoke(config: Config) -> Config:
 
 
 NUM_TRAIN = (64, 128, 256, 512, 1024, 2048)
+FILM_STEPS = (0, 50, 100, 200, 300, 450, 600, 800, 1000, 1300, 1600, 2000, 2500, 3000)
+FILMS = ("gan", "bourgan_0.01", "paper", "ours", "ours_without_ndiv")
 SEEDS = tuple(range(10))  # never used in tuning, which had seeds from 1000 on
 CELLS = [
     Cell(f"{preset}-n{n}", replace(config, num_train=n), SEEDS, priority=10 if n == 256 else 0)

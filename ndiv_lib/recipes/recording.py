@@ -6,7 +6,7 @@ import importlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -136,7 +136,8 @@ def reproduce(
             break
         result, arrays = measure(recipe, cell.name, cell.config, seeds)
         if _recorded_seeds(folder, recipe, cell):
-            result, arrays = load(recipe, cell.name, folder=folder).extended(result), {}
+            earlier = replace(load(recipe, cell.name, folder=folder), config=result.config)
+            result, arrays = earlier.extended(result), {}
         save(result, folder, arrays=arrays)
         done += 1
         longest = max(longest, clock() - before)
@@ -148,9 +149,14 @@ def _recorded_seeds(folder: str | os.PathLike[str], recipe: str, cell: Cell) -> 
     if not (Path(folder) / recipe / f"{cell.name}.json").is_file():
         return []
     recorded = load(recipe, cell.name, folder=folder)
-    return recorded.seeds if recorded.config == _as_recorded(cell.config) else []
+    return recorded.seeds if same_config(recorded.config, cell.config) else []
 
 
-def _as_recorded(config: Any) -> dict[str, Any]:
-    """The configuration as JSON gives it back: tuples are lists."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
+def same_config(recorded: Mapping[str, Any], config: Any) -> bool:
+    """Whether a record was made with this configuration; a field younger than the record must have its default."""
+    defaults = {f.name: f.default for f in fields(config)}
+
+    def as_json(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else value
+
+    return all(as_json(value) == recorded.get(key, as_json(defaults[key])) for key, value in asdict(config).items())
