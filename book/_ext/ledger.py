@@ -62,13 +62,13 @@ class Ledger:
         papers = list(dict.fromkeys(claim.paper for claim in self.claims.values()))
         head = "".join(f'<th scope="col">{escape(paper)}</th>' for paper in papers)
         rows = "".join(
-            f'<tr><th scope="row">{_badge(status)}</th>'
+            f'<tr><th scope="row">{_badge(status)} <small>{escape(meaning)}</small></th>'
             + "".join(f"<td>{counts[paper, status]}</td>" for paper in papers)
-            + f"<td>{escape(meaning)}</td></tr>"
+            + "</tr>"
             for status, meaning in STATUSES.items()
         )
         return (
-            f'<table class="table nd-summary"><thead><tr><th scope="col">Status</th>{head}<th scope="col">Meaning</th></tr></thead>'
+            f'<table class="table nd-summary"><thead><tr><th scope="col">Status</th>{head}</tr></thead>'
             f"<tbody>{rows}</tbody></table>"
         )
 
@@ -87,7 +87,7 @@ class Ledger:
     def _card(self, claim: Claim, verdict: Verdict) -> str:
         facts = {"Printed": _printed(claim.numbers), "Data": escape(claim.data)}
         if claim.rule:
-            facts |= {"Ours": escape(verdict.sentence), "Chapter": self._chapter(claim)}
+            facts |= {"Ours": escape(verdict.sentence) + _numbers(verdict.checks), "Chapter": self._chapter(claim)}
         details = {
             "Checks": _list(f"{'✓' if check.holds else '✗'} {self._check(check)}" for check in verdict.checks),
             "Rule": f"<pre>{escape(_rule(claim))}</pre>" if claim.rule else "",
@@ -190,6 +190,18 @@ def _printed(numbers: Any) -> str:
     return ", ".join(map(_printed, numbers)) if isinstance(numbers, list) else escape(str(numbers))
 
 
+def _numbers(checks: Iterable[Check]) -> str:
+    """What the checks found, one line for each metric and test: the least and the largest estimate."""
+    found = defaultdict(list)
+    for check in checks:
+        found[f"{check.metric} {check.test}"].append(check)
+    lines = []
+    for test, group in found.items():
+        ends = dict.fromkeys(f"{end([check.estimate for check in group]):.3g}" for end in (min, max))
+        lines.append(f"{escape(test)}: {' to '.join(ends)}, holds in {sum(c.holds for c in group)} of {len(group)}")
+    return _list(lines)
+
+
 def _rule(claim: Claim) -> str:
     fields = {key: value for key, value in dataclasses.asdict(claim.rule).items() if value}
     return yaml.safe_dump(fields, sort_keys=False, default_flow_style=None, width=100)
@@ -205,7 +217,8 @@ class LedgerDirective(SphinxDirective):
         return ledger.table()
 
     def run(self) -> list[nodes.Node]:
-        for path in itertools.chain([ROOT / "book/ledger/claims.yml"], RECORDED.rglob("*.json")):
+        sources = [ROOT / "book/ledger/claims.yml", ROOT / "ndiv_lib/reporting/ledger.py", Path(__file__)]
+        for path in itertools.chain(sources, RECORDED.rglob("*.json")):
             self.env.note_dependency(str(path))
         return [nodes.raw("", self.html(_ledger(self.config)), format="html")]
 
