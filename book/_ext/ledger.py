@@ -51,7 +51,8 @@ class Ledger:
                 for place in places_of(claim.where):
                     claims[place].append(claim)
         rows = "".join(
-            f'<tr><th scope="row">{escape(place)}</th><td>{self._links(claims[place])}</td><td>{self._dealt_with(claims[place])}</td></tr>'
+            f'<tr><th scope="row">{escape(place)}</th><td>{self._links(claims[place])}</td>'
+            f"<td>{self._dealt_with(claims[place])}</td></tr>"
             for place in sorted(claims, key=place_order)
         )
         head = '<thead><tr><th scope="col">Place</th><th scope="col">Claims</th><th scope="col">In this book</th></tr></thead>'
@@ -74,7 +75,9 @@ class Ledger:
 
     def _filter(self) -> str:
         def select(name: str, values: Iterable[str]) -> str:
-            options = "".join(f'<option value="{escape(value)}">{escape(_words(value))}</option>' for value in values)
+            options = "".join(
+                f'<option value="{escape(value)}">{escape(_words(value))}</option>' for value in values
+            )
             return f'<label>{name.capitalize()} <select name="{name}"><option value="">all</option>{options}</select></label>'
 
         papers = dict.fromkeys(claim.paper for claim in self.claims.values())
@@ -87,9 +90,14 @@ class Ledger:
     def _card(self, claim: Claim, verdict: Verdict) -> str:
         facts = {"Printed": _printed(claim.numbers), "Data": escape(claim.data)}
         if claim.rule:
-            facts |= {"Ours": escape(verdict.sentence) + _numbers(verdict.checks), "Chapter": self._chapter(claim)}
+            facts |= {
+                "Ours": escape(verdict.sentence) + _numbers(verdict.checks),
+                "Chapter": self._chapter(claim),
+            }
         details = {
-            "Checks": _list(f"{'✓' if check.holds else '✗'} {self._check(check)}" for check in verdict.checks),
+            "Checks": _list(
+                f"{'✓' if check.holds else '✗'} {self._check(check)}" for check in verdict.checks
+            ),
             "Rule": f"<pre>{escape(_rule(claim))}</pre>" if claim.rule else "",
             "Tests": _list(self._file(test) for test in claim.evidence),
             "How to test": escape(claim.testable_how),
@@ -104,7 +112,9 @@ class Ledger:
         )
 
     def _check(self, check: Check) -> str:
-        cells = " against ".join(self._file(f"ndiv_lib/reporting/recorded/{cell}.json", cell) for cell in check.cells)
+        cells = " against ".join(
+            self._file(f"ndiv_lib/reporting/recorded/{cell}.json", cell) for cell in check.cells
+        )
         return f"{escape(check.metric)} {escape(check.test)}: {cells}: {check.estimate:.4g} [{check.low:.4g}, {check.high:.4g}]"
 
     def _file(self, reference: str, text: str = "") -> str:
@@ -113,11 +123,14 @@ class Ledger:
 
     def _chapter(self, claim: Claim) -> str:
         pages = sorted((ROOT / "notebooks").glob(f"{claim.chapter}*.ipynb")) if claim.chapter else []
-        return " ".join(f'<a href="../notebooks/{page.stem}.html">{escape(title_of(page))}</a>' for page in pages)
+        return " ".join(
+            f'<a href="../notebooks/{page.stem}.html">{escape(title_of(page))}</a>' for page in pages
+        )
 
     def _links(self, claims: Iterable[Claim]) -> str:
         return _list(
-            f'<a href="{PAGE}#{claim.id}">{claim.id}</a> ({_words(self.verdicts[claim.id].status)})' for claim in claims
+            f'<a href="{PAGE}#{claim.id}">{claim.id}</a> ({_words(self.verdicts[claim.id].status)})'
+            for claim in claims
         )
 
     def _dealt_with(self, claims: Iterable[Claim]) -> str:
@@ -125,7 +138,11 @@ class Ledger:
         recipes = dict.fromkeys(f"recipe <code>{claim.rule.recipe}</code>" for claim in claims if claim.rule)
         if chapters or recipes:
             return _list([*chapters, *recipes])
-        return _words("not-testable" if all(self.verdicts[claim.id].status == "not-testable" for claim in claims) else "pending")
+        return _words(
+            "not-testable"
+            if all(self.verdicts[claim.id].status == "not-testable" for claim in claims)
+            else "pending"
+        )
 
 
 @cache
@@ -180,14 +197,20 @@ def _facts(facts: Mapping[str, str]) -> str:
 
 def _printed(numbers: Any) -> str:
     """Printed numbers in one line: ``key value`` pairs, nested ones in brackets."""
-    if isinstance(numbers, dict) and numbers.keys() == {"mean", "std"}:
+    if isinstance(numbers, list):
+        return ", ".join(map(_printed, numbers))
+    if not isinstance(numbers, dict):
+        return escape(str(numbers))
+    if numbers.keys() == {"mean", "std"}:
         return f"{numbers['mean']} ± {numbers['std']}"
-    if isinstance(numbers, dict):
-        return "; ".join(
-            f"{escape(str(key).replace('_', ' '))} " + (f"({_printed(value)})" if isinstance(value, dict) else _printed(value))
-            for key, value in numbers.items()
-        )
-    return ", ".join(map(_printed, numbers)) if isinstance(numbers, list) else escape(str(numbers))
+    nested = {
+        key for key, value in numbers.items() if isinstance(value, dict) and value.keys() != {"mean", "std"}
+    }
+    return "; ".join(
+        escape(str(key).replace("_", " "))
+        + (f" ({_printed(value)})" if key in nested else f" {_printed(value)}")
+        for key, value in numbers.items()
+    )
 
 
 def _numbers(checks: Iterable[Check]) -> str:
@@ -198,7 +221,9 @@ def _numbers(checks: Iterable[Check]) -> str:
     lines = []
     for test, group in found.items():
         ends = dict.fromkeys(f"{end([check.estimate for check in group]):.3g}" for end in (min, max))
-        lines.append(f"{escape(test)}: {' to '.join(ends)}, holds in {sum(c.holds for c in group)} of {len(group)}")
+        lines.append(
+            f"{escape(test)}: {' to '.join(ends)}, holds in {sum(c.holds for c in group)} of {len(group)}"
+        )
     return _list(lines)
 
 
@@ -236,7 +261,9 @@ class ClaimRole(SphinxRole):
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         ledger = _ledger(self.config)
         if self.text not in ledger.claims:
-            logging.getLogger(__name__).error("no claim %r in the ledger", self.text, location=self.get_location())
+            logging.getLogger(__name__).error(
+                "no claim %r in the ledger", self.text, location=self.get_location()
+            )
             return [nodes.problematic(text=self.text)], []
         status = _words(ledger.verdicts[self.text].status)
         link = nodes.reference("", self.text, refuri=f"{PAGE}#{self.text}", internal=True)
