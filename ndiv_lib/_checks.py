@@ -13,11 +13,17 @@ from torch import Tensor
 def check_floating(tensor: object, name: str, *, min_dims: int = 1) -> None:
     """Raise ``TypeError`` unless ``tensor`` is a floating-point tensor, ``ValueError`` if it has too few dimensions."""
     if not isinstance(tensor, Tensor):
-        raise TypeError(f"expected {name} to be a torch.Tensor, got {type(tensor).__name__}; convert it with torch.as_tensor().")
+        raise TypeError(
+            f"expected {name} to be a torch.Tensor, got {type(tensor).__name__}; convert it with torch.as_tensor()."
+        )
     if not tensor.is_floating_point():
-        raise TypeError(f"expected {name} to be floating point, got {tensor.dtype}; convert it with .float().")
+        raise TypeError(
+            f"expected {name} to be floating point, got {tensor.dtype}; convert it with .float()."
+        )
     if tensor.ndim < min_dims:
-        raise ValueError(f"expected {name} with at least {min_dims} dimensions, got shape {tuple(tensor.shape)}.")
+        raise ValueError(
+            f"expected {name} with at least {min_dims} dimensions, got shape {tuple(tensor.shape)}."
+        )
 
 
 def check_same_device(**tensors: Tensor | None) -> None:

@@ -19,7 +19,11 @@ OBJECTIVES: tuple[Objective, ...] = ("nonsaturating", "wasserstein", "hinge", "l
 
 
 def discriminator_loss(
-    *, real_logits: Tensor, fake_logits: Tensor, objective: Objective = "nonsaturating", reduction: Literal["mean", "none"] = "mean"
+    *,
+    real_logits: Tensor,
+    fake_logits: Tensor,
+    objective: Objective = "nonsaturating",
+    reduction: Literal["mean", "none"] = "mean",
 ) -> Tensor:
     """The discriminator's loss.
 
@@ -74,7 +78,9 @@ def generator_loss(
         tensor(-3.)
     """
     if objective == "relativistic" and real_logits is None:
-        raise ValueError("expected real_logits for the relativistic objective, got None; pass the logits of a real batch.")
+        raise ValueError(
+            "expected real_logits for the relativistic objective, got None; pass the logits of a real batch."
+        )
     _check(objective, reduction, fake_logits if real_logits is None else real_logits, fake_logits)
     if objective == "nonsaturating":
         loss = F.softplus(-fake_logits)
@@ -89,7 +95,11 @@ def generator_loss(
 
 
 def gradient_penalty(
-    discriminator: Callable[[Tensor], Tensor], *, real: Tensor, fake: Tensor, generator: torch.Generator | None = None
+    discriminator: Callable[[Tensor], Tensor],
+    *,
+    real: Tensor,
+    fake: Tensor,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """Mean squared deviation of the gradient norm from 1, between real and generated samples (WGAN-GP, Gulrajani et al. 2017).
 
@@ -111,10 +121,16 @@ def gradient_penalty(
         tensor(4., grad_fn=<MeanBackward0>)
     """
     if real.shape != fake.shape:
-        raise ValueError(f"expected real and fake of one shape, got {tuple(real.shape)} and {tuple(fake.shape)}.")
+        raise ValueError(
+            f"expected real and fake of one shape, got {tuple(real.shape)} and {tuple(fake.shape)}."
+        )
     shape = (len(real), *[1] * (real.ndim - 1))
     place = torch.rand(shape, generator=generator, dtype=real.dtype).to(real.device)
-    norms = _input_gradients(discriminator, torch.lerp(real.detach(), fake.detach(), place)).flatten(1).norm(dim=1)
+    norms = (
+        _input_gradients(discriminator, torch.lerp(real.detach(), fake.detach(), place))
+        .flatten(1)
+        .norm(dim=1)
+    )
     return (norms - 1).square().mean()
 
 

@@ -11,7 +11,9 @@ from ndiv_lib._checks import check_floating, check_positive
 from ndiv_lib.distances import pairwise_distances
 
 
-def bourgain_embedding(points: Tensor, *, sets_per_scale: int = 5, generator: torch.Generator | None = None) -> Tensor:
+def bourgain_embedding(
+    points: Tensor, *, sets_per_scale: int = 5, generator: torch.Generator | None = None
+) -> Tensor:
     """Embed a finite metric space by distances to random subsets (BourGAN, Xiao et al. 2018, after Bourgain 1985).
 
     For every scale j a subset keeps each point with probability 2^-j; a coordinate is the distance to the nearest point of
@@ -50,7 +52,9 @@ def bourgain_embedding(points: Tensor, *, sets_per_scale: int = 5, generator: to
     return embedding / embedding.square().mean().sqrt()
 
 
-def bourgan_latents(embedding: Tensor, num_samples: int, *, width: float, generator: torch.Generator | None = None) -> Tensor:
+def bourgan_latents(
+    embedding: Tensor, num_samples: int, *, width: float, generator: torch.Generator | None = None
+) -> Tensor:
     """Sample BourGAN's latent mixture: a Gaussian around every embedded training point.
 
     Args:

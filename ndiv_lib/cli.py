@@ -14,11 +14,15 @@ from ndiv_lib.reporting.results import RECORDED, Result, load, recorded_cells, s
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; errors of use end with a message and status 2."""
-    parser = argparse.ArgumentParser(prog="ndiv", description="Diverse generation: run, record and list experiments.")
+    parser = argparse.ArgumentParser(
+        prog="ndiv", description="Diverse generation: run, record and list experiments."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="recipes, their presets, and how many seeds are recorded")
 
-    train = commands.add_parser("train", help="run one recipe; --FIELD VALUE changes any field of its configuration")
+    train = commands.add_parser(
+        "train", help="run one recipe; --FIELD VALUE changes any field of its configuration"
+    )
     train.add_argument("recipe", choices=RECIPES)
     train.add_argument("--preset", default="ours", help="default: ours")
     train.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
@@ -29,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results.add_argument("recipe", nargs="?", choices=RECIPES)
     results.add_argument("--folder", type=Path, default=RECORDED)
 
-    again = commands.add_parser("reproduce", help="run what lacks a record, most valuable first, and stop in time")
+    again = commands.add_parser(
+        "reproduce", help="run what lacks a record, most valuable first, and stop in time"
+    )
     again.add_argument("--budget-minutes", type=float, required=True)
     again.add_argument("--out", type=Path, required=True, help="folder of the records; run again to go on")
     again.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
@@ -44,7 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _train(options, fields)
         elif options.command == "results":
             for recipe in [options.recipe] if options.recipe else RECIPES:
-                _print_results([load(recipe, cell, folder=options.folder) for cell in recorded_cells(recipe, folder=options.folder)])
+                _print_results(
+                    [
+                        load(recipe, cell, folder=options.folder)
+                        for cell in recorded_cells(recipe, folder=options.folder)
+                    ]
+                )
         else:
             reproduce(options.out, budget_minutes=options.budget_minutes, recipes=options.recipes)
     except (ValueError, FileNotFoundError, ImportError) as error:
@@ -80,6 +91,9 @@ def _train(options: argparse.Namespace, fields: list[str]) -> None:
 def _print_results(results: list[Result]) -> None:
     for result in results:
         numbers = "  ".join(
-            f"{metric} {statistics.median(values):.3g} [{min(values):.3g}, {max(values):.3g}]" for metric, values in result.values.items()
+            f"{metric} {statistics.median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
+            for metric, values in result.values.items()
         )
-        print(f"{result.recipe}/{result.cell} ({len(result.seeds)} seeds, {result.minutes:.1f} min): {numbers}")
+        print(
+            f"{result.recipe}/{result.cell} ({len(result.seeds)} seeds, {result.minutes:.1f} min): {numbers}"
+        )

@@ -120,18 +120,26 @@ def same_condition(condition: Tensor, shape: torch.Size) -> Tensor:
     """Which pairs share a condition: ``(*batch, n)`` integers to ``(*batch, n, n)`` booleans."""
     if not isinstance(condition, Tensor) or condition.is_floating_point() or condition.is_complex():
         got = condition.dtype if isinstance(condition, Tensor) else type(condition).__name__
-        raise TypeError(f"expected condition to be an integer tensor (one group number per sample), got {got}.")
+        raise TypeError(
+            f"expected condition to be an integer tensor (one group number per sample), got {got}."
+        )
     if condition.shape != shape:
-        raise ValueError(f"expected condition of shape {tuple(shape)}, one integer per sample, got {tuple(condition.shape)}.")
+        raise ValueError(
+            f"expected condition of shape {tuple(shape)}, one integer per sample, got {tuple(condition.shape)}."
+        )
     return condition[..., :, None] == condition[..., None, :]
 
 
 def _check_mask(mask: Tensor, points: Tensor) -> None:
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         got = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-        raise TypeError(f"expected mask to be a boolean tensor, got {got}; compare it, for example mask > 0.5.")
+        raise TypeError(
+            f"expected mask to be a boolean tensor, got {got}; compare it, for example mask > 0.5."
+        )
     if mask.shape != points.shape:
-        raise ValueError(f"expected a mask of the points' shape {tuple(points.shape)}, got {tuple(mask.shape)}.")
+        raise ValueError(
+            f"expected a mask of the points' shape {tuple(points.shape)}, got {tuple(mask.shape)}."
+        )
 
 
 def _working_dtype(points: Tensor) -> torch.dtype:
@@ -145,7 +153,9 @@ def _distances_from_squares(squares: Tensor, norms: Tensor) -> Tensor:
 
 def _euclidean(points: Tensor) -> Tensor:
     dtype = _working_dtype(points)
-    if points.shape[-1] <= _SMALL_DIMENSION or points.dtype == dtype:  # few columns, or no wider type to multiply in
+    if (
+        points.shape[-1] <= _SMALL_DIMENSION or points.dtype == dtype
+    ):  # few columns, or no wider type to multiply in
         return torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     gram: Tensor | float = 0.0
     for block in points.split(_BLOCK, dim=-1):
@@ -178,7 +188,9 @@ class _EuclideanDistances(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         points, distances = ctx.saved_tensors
-        if points.shape[-1] <= _SMALL_DIMENSION and not torch.is_grad_enabled():  # no second derivative is wanted
+        if (
+            points.shape[-1] <= _SMALL_DIMENSION and not torch.is_grad_enabled()
+        ):  # no second derivative is wanted
             return torch.ops.aten._cdist_backward(grad + grad.mT, points, points, 2.0, distances)
         dtype = _working_dtype(points)
         weights = _pull(grad.to(dtype), distances.to(dtype))

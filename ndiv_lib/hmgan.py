@@ -44,9 +44,15 @@ def mode_seeking_loss(
     for name, tensor in named.items():
         check_floating(tensor, name, min_dims=2)
     check_same_device(**named)
-    if latents_a.shape != latents_b.shape or outputs_a.shape != outputs_b.shape or len(latents_a) != len(outputs_a):
+    if (
+        latents_a.shape != latents_b.shape
+        or outputs_a.shape != outputs_b.shape
+        or len(latents_a) != len(outputs_a)
+    ):
         shapes = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in named.items())
-        raise ValueError(f"expected two batches of latents and their outputs, each pair of one shape; got {shapes}.")
+        raise ValueError(
+            f"expected two batches of latents and their outputs, each pair of one shape; got {shapes}."
+        )
     inverse = mean_distance(outputs_a, outputs_b, p) / mean_distance(latents_a, latents_b, p)
     return (1 / (inverse + 1e-5)).mean()
 

@@ -12,7 +12,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ndiv_lib._checks import check_choice, check_floating, check_positive, check_same_device, values_are_checked
+from ndiv_lib._checks import (
+    check_choice,
+    check_floating,
+    check_positive,
+    check_same_device,
+    values_are_checked,
+)
 from ndiv_lib.distances import normalized_distances, same_condition
 
 Reduction = Literal["paper", "sample", "none"]
@@ -78,10 +84,16 @@ def ndiv_loss(
         _check_groups(latents, condition, output_mask)
 
     latent_distances = normalized_distances(
-        latents, p=latent_p, detach_normalizer=detach_normalizer, condition=condition, check_values=check_values
+        latents,
+        p=latent_p,
+        detach_normalizer=detach_normalizer,
+        condition=condition,
+        check_values=check_values,
     )
     if values_are_checked(latents, check_values) and bool((latent_distances.sum(-1) == 0).any()):
-        raise ValueError("expected different latents, got a sample equal to all others of its group; draw them independently.")
+        raise ValueError(
+            "expected different latents, got a sample equal to all others of its group; draw them independently."
+        )
     output_distances = normalized_distances(
         outputs,
         p=p,
@@ -118,7 +130,9 @@ def _flatten_outputs(latents: Tensor, outputs: Tensor, mask: Tensor | None) -> t
             "loss says nothing. Use a larger batch, or several latents per condition."
         )
     if mask is not None and mask.shape != outputs.shape:
-        raise ValueError(f"expected output_mask of the outputs' shape {tuple(outputs.shape)}, got {tuple(mask.shape)}.")
+        raise ValueError(
+            f"expected output_mask of the outputs' shape {tuple(outputs.shape)}, got {tuple(mask.shape)}."
+        )
     start = len(leading)
     return outputs.flatten(start), None if mask is None else mask.flatten(start)
 
@@ -132,7 +146,9 @@ def _check_groups(latents: Tensor, condition: Tensor | None, mask: Tensor | None
                 "latents for each condition."
             )
     if mask is not None and not bool(mask.any(-1).all()):
-        raise ValueError("expected at least one coordinate to count for each sample, got an output_mask with an empty row.")
+        raise ValueError(
+            "expected at least one coordinate to count for each sample, got an output_mask with an empty row."
+        )
 
 
 class NormalizedDiversity(nn.Module):
@@ -144,8 +160,8 @@ class NormalizedDiversity(nn.Module):
             about 8 works whatever n.
         reduction: ``"sample"`` or ``"paper"``, see :func:`ndiv_loss`.
         latent_features: h_Z of Eq. 1, called with ``(samples, dz)``; the identity if not given.
-        output_features: h_Y of Eq. 2, called with ``(samples, ...)``, for example a discriminator's feature layers. Gradients flow
-            through it to the outputs; put no parameters of it into the generator's optimizer.
+        output_features: h_Y of Eq. 2, called with ``(samples, ...)``, for example a discriminator's feature
+            layers. Gradients flow through it to the outputs; put no parameters of it into the generator's optimizer.
         p: distance between output features, 1 or 2.
         latent_p: distance between latent features, 1 or 2.
         detach_normalizer: see :func:`ndiv_loss`.
@@ -185,7 +201,12 @@ class NormalizedDiversity(nn.Module):
         self.detach_normalizer, self.check_values = detach_normalizer, check_values
 
     def forward(
-        self, latents: Tensor, outputs: Tensor, *, condition: Tensor | None = None, output_mask: Tensor | None = None
+        self,
+        latents: Tensor,
+        outputs: Tensor,
+        *,
+        condition: Tensor | None = None,
+        output_mask: Tensor | None = None,
     ) -> Tensor:
         """Return ``weight * ndiv_loss`` of ``latents (*batch, n, dz)`` and ``outputs (*batch, n, ...)`` as a scalar."""
         leading = latents.shape[:-1]

@@ -38,11 +38,13 @@ def test_each_player_wants_what_it_should(objective):
     better_real, worse_fake = REAL + 0.1, FAKE - 0.1
     discriminator = adversarial.discriminator_loss
     if objective != "least_squares":  # whose targets are 0 and 1, not far apart
-        assert discriminator(real_logits=better_real, fake_logits=worse_fake, objective=objective) < discriminator(
-            real_logits=REAL, fake_logits=FAKE, objective=objective
-        )
+        assert discriminator(
+            real_logits=better_real, fake_logits=worse_fake, objective=objective
+        ) < discriminator(real_logits=REAL, fake_logits=FAKE, objective=objective)
     low, high = torch.full((5,), -1.0), torch.zeros(5)
-    losses = [adversarial.generator_loss(fake_logits=f, real_logits=high, objective=objective) for f in (low, high)]
+    losses = [
+        adversarial.generator_loss(fake_logits=f, real_logits=high, objective=objective) for f in (low, high)
+    ]
     assert losses[1] < losses[0]
 
 
@@ -81,7 +83,10 @@ def test_stacked_input_gradient_equals_autograd():
         (lambda: adversarial.generator_loss(fake_logits=FAKE, objective="minimax"), "nonsaturating"),
         (lambda: adversarial.discriminator_loss(real_logits=REAL, fake_logits=FAKE[:3]), "one shape"),
         (lambda: adversarial.discriminator_loss(real_logits=REAL, fake_logits=FAKE, reduction="sum"), "mean"),
-        (lambda: adversarial.gradient_penalty(torch.sum, real=torch.zeros(2, 3), fake=torch.zeros(2, 2)), "one shape"),
+        (
+            lambda: adversarial.gradient_penalty(torch.sum, real=torch.zeros(2, 3), fake=torch.zeros(2, 2)),
+            "one shape",
+        ),
     ],
 )
 def test_bad_input_is_refused(call, message):

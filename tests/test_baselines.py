@@ -31,7 +31,9 @@ def test_each_coordinate_is_one_lipschitz_before_scaling():
 
 def test_latents_lie_around_embedded_points_with_the_given_width():
     embedding = baselines.bourgain_embedding(points(), generator=torch.Generator().manual_seed(0))
-    latents = baselines.bourgan_latents(embedding, 4000, width=0.01, generator=torch.Generator().manual_seed(1))
+    latents = baselines.bourgan_latents(
+        embedding, 4000, width=0.01, generator=torch.Generator().manual_seed(1)
+    )
     squared = torch.cdist(latents, embedding).amin(1).square().mean() / embedding.shape[1]
     assert float(squared) == pytest.approx(0.01**2, rel=0.1)
 
@@ -40,7 +42,11 @@ def test_loss_equals_a_loop_over_pairs_and_vanishes_for_a_scaling():
     generator = torch.Generator().manual_seed(0)
     latents, outputs = torch.randn(6, 3, generator=generator), torch.randn(6, 2, generator=generator)
     pairs = [
-        (math.log(math.dist(outputs[i], outputs[i + 1])) - math.log(2 * math.dist(latents[i], latents[i + 1]))) ** 2
+        (
+            math.log(math.dist(outputs[i], outputs[i + 1]))
+            - math.log(2 * math.dist(latents[i], latents[i + 1]))
+        )
+        ** 2
         for i in (0, 2, 4)
     ]
     got = baselines.bourgan_loss(latents, outputs, scale=2.0)
@@ -56,7 +62,9 @@ def test_coincident_pairs_give_finite_gradients():
 
 def test_kernel_density_has_data_mean_and_widened_variance():
     data = points(200)
-    samples = baselines.sample_kernel_density(data, 50_000, bandwidth=0.3, generator=torch.Generator().manual_seed(0))
+    samples = baselines.sample_kernel_density(
+        data, 50_000, bandwidth=0.3, generator=torch.Generator().manual_seed(0)
+    )
     assert_close(samples.mean(0), data.mean(0), atol=0.01, rtol=0)
     assert_close(samples.var(0), data.var(0, correction=0) + 0.09, atol=0.01, rtol=0)
 

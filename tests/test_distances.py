@@ -52,7 +52,9 @@ def test_collapsed_clusters_keep_value_and_gradient(num_clusters):
     distances = pairwise_distances(got)
     assert relative_error(distances, expected) < 1e-4
     within = (torch.arange(64)[:, None] - torch.arange(64)) % num_clusters == 0
-    assert relative_error(distances * within, expected * within) < 1e-4, "the small distances, not only the large ones"
+    assert relative_error(distances * within, expected * within) < 1e-4, (
+        "the small distances, not only the large ones"
+    )
 
     (distances * weights).sum().backward()
     difference = exact[:, None] - exact
@@ -70,7 +72,9 @@ def test_default_cdist_would_fail_here():
 
 @pytest.mark.parametrize("d", [3, 20])
 def test_first_and_second_derivatives(d):
-    points = torch.randn(5, d, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(0))
+    points = torch.randn(
+        5, d, dtype=torch.float64, requires_grad=True, generator=torch.Generator().manual_seed(0)
+    )
     assert torch.autograd.gradcheck(pairwise_distances, (points,))
     assert torch.autograd.gradgradcheck(pairwise_distances, (points,))
 
@@ -80,7 +84,9 @@ def test_mask_compares_what_both_points_show(p):
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(6, 30, generator=generator)
     mask = torch.rand(6, 30, generator=generator) > 0.4
-    assert_close(pairwise_distances(points, p=p, mask=mask).double(), by_loop(points, p, mask), rtol=1e-5, atol=1e-6)
+    assert_close(
+        pairwise_distances(points, p=p, mask=mask).double(), by_loop(points, p, mask), rtol=1e-5, atol=1e-6
+    )
     double = points.double().requires_grad_()
     assert torch.autograd.gradcheck(lambda x: pairwise_distances(x, p=p, mask=mask), (double,))
     hidden = torch.where(mask, points, torch.nan)

@@ -27,7 +27,9 @@ def by_loop(latents, outputs, alpha):
 
 def draw(n=12, dz=3, dy=5, seed=0, dtype=torch.float32):
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(n, dz, generator=generator, dtype=dtype), torch.randn(n, dy, generator=generator, dtype=dtype)
+    return torch.rand(n, dz, generator=generator, dtype=dtype), torch.randn(
+        n, dy, generator=generator, dtype=dtype
+    )
 
 
 def gradient(latents, outputs, **arguments):
@@ -40,7 +42,9 @@ def gradient(latents, outputs, **arguments):
 @pytest.mark.parametrize("dy", [2, 64])
 def test_equals_the_double_loop_of_the_paper(alpha, dy):
     latents, outputs = draw(dy=dy)
-    assert float(nd.ndiv_loss(latents, outputs, alpha=alpha)) == pytest.approx(by_loop(latents, outputs, alpha), rel=1e-5)
+    assert float(nd.ndiv_loss(latents, outputs, alpha=alpha)) == pytest.approx(
+        by_loop(latents, outputs, alpha), rel=1e-5
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -61,7 +65,9 @@ def test_value_ignores_scale_shift_rotation_and_order(scale, shift, dy, seed):
 def test_gradient_grows_as_outputs_shrink():
     latents, outputs = draw()
     for factor in (1e-2, 10.0):
-        assert_close(gradient(latents, factor * outputs) * factor, gradient(latents, outputs), rtol=1e-4, atol=1e-8)
+        assert_close(
+            gradient(latents, factor * outputs) * factor, gradient(latents, outputs), rtol=1e-4, atol=1e-8
+        )
 
 
 def test_at_alpha_one_it_is_a_total_variation():
@@ -82,7 +88,9 @@ def test_collapse_reaches_the_bound_and_nothing_exceeds_it(alpha, n):
     loss.backward()
     assert bool((collapsed.grad == 0).all())
     assert float(nd.ndiv_loss(latents, outputs, alpha=alpha)) <= alpha / (n - 1)
-    assert float(nd.ndiv_loss(latents, collapsed, alpha=alpha, reduction="sample")) == pytest.approx(alpha, rel=1e-5)
+    assert float(nd.ndiv_loss(latents, collapsed, alpha=alpha, reduction="sample")) == pytest.approx(
+        alpha, rel=1e-5
+    )
 
 
 def test_gradient_with_frozen_normalizer_in_closed_form():
@@ -168,9 +176,14 @@ def test_collapsed_clusters_in_float32():
 
 def test_module_applies_feature_maps_and_weight():
     generator = torch.Generator().manual_seed(0)
-    latents, images = torch.rand(2, 6, 3, generator=generator), torch.randn(2, 6, 1, 4, 4, generator=generator)
+    latents, images = (
+        torch.rand(2, 6, 3, generator=generator),
+        torch.randn(2, 6, 1, 4, 4, generator=generator),
+    )
     network = torch.nn.Conv2d(1, 2, 3)
-    diversity = nd.NormalizedDiversity(0.8, weight=3.0, latent_features=lambda z: z[:, :2], output_features=network)
+    diversity = nd.NormalizedDiversity(
+        0.8, weight=3.0, latent_features=lambda z: z[:, :2], output_features=network
+    )
     features = network(images.flatten(0, 1)).reshape(2, 6, -1)
     expected = 3 * nd.ndiv_loss(latents[..., :2], features, alpha=0.8, reduction="sample")
     assert_close(diversity(latents, images), expected)
@@ -181,7 +194,9 @@ def test_default_weight_does_not_depend_on_the_number_of_samples():
     diversity = nd.NormalizedDiversity()
     for n in (4, 32, 200):
         latents, outputs = draw(n=n)
-        assert float(diversity(latents, torch.zeros_like(outputs))) == pytest.approx(diversity.weight * diversity.alpha, rel=1e-5)
+        assert float(diversity(latents, torch.zeros_like(outputs))) == pytest.approx(
+            diversity.weight * diversity.alpha, rel=1e-5
+        )
 
 
 def test_training_reaches_a_similarity_at_alpha_one():
@@ -216,7 +231,13 @@ Z, Y = torch.rand(4, 2, generator=torch.Generator().manual_seed(1)), torch.rand(
         (Z, Y, {"condition": torch.tensor([0, 0, 1, 1])}, ValueError, "group of 2"),
         (Z, Y, {"condition": torch.tensor([0, 0, 0])}, ValueError, "one integer per sample"),
         (Z, Y, {"output_mask": torch.zeros(4, 5, dtype=torch.bool)}, ValueError, "empty row"),
-        (Z, Y, {"output_mask": torch.ones(4, 3, dtype=torch.bool)}, ValueError, "output_mask of the outputs' shape"),
+        (
+            Z,
+            Y,
+            {"output_mask": torch.ones(4, 3, dtype=torch.bool)},
+            ValueError,
+            "output_mask of the outputs' shape",
+        ),
         (Z[0], Y, {}, ValueError, "at least 2 dimensions"),
     ],
 )

@@ -34,7 +34,9 @@ def test_a_sweep_goes_by_value_and_resumes(tmp_path):
         ("later", [2]),
     ]
     ticks = itertools.count(step=60)
-    done = reproduce(tmp_path, budget_minutes=2.5, recipes=["donut"], report=lines.append, clock=lambda: next(ticks))
+    done = reproduce(
+        tmp_path, budget_minutes=2.5, recipes=["donut"], report=lines.append, clock=lambda: next(ticks)
+    )
     assert done == 1 and "run the same command again" in lines[-1]
     assert reproduce(tmp_path, budget_minutes=60, recipes=["donut"], report=lines.append) == 2
     assert load("donut", "later", folder=tmp_path).seeds == [0, 1, 2]
@@ -76,7 +78,7 @@ def test_every_recipe_is_complete():
 def test_unknown_names_are_refused():
     with pytest.raises(ValueError, match="ndiv list"):
         recording.get_recipe("no_such_recipe")
-    with pytest.raises(ValueError, match="'paper'|paper"):
+    with pytest.raises(ValueError, match="paper"):
         get_preset("donut", "no_such_preset")
 
 

@@ -53,7 +53,9 @@ def test_seeds_join_only_within_one_configuration():
 
 def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
     random = np.random.default_rng(1)
-    covered = [low <= 0 <= high for low, high in (bootstrap_interval(random.normal(size=20)) for _ in range(200))]
+    covered = [
+        low <= 0 <= high for low, high in (bootstrap_interval(random.normal(size=20)) for _ in range(200))
+    ]
     assert 0.88 <= np.mean(covered) <= 0.99
     low, high = median_difference_interval([2.0, 2.1, 1.9] * 4, [1.0, 1.1, 0.9] * 4)
     assert 0 < low <= 1 <= high
@@ -62,7 +64,9 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
 
 
 def test_a_slider_shows_one_frame_and_names_every_position():
-    markup = frame_slider([b"%d" % i for i in range(6)], {"n": [64, 256], "step": [0, 1, 2]}, alts=list("abcdef")).markup
+    markup = frame_slider(
+        [b"%d" % i for i in range(6)], {"n": [64, 256], "step": [0, 1, 2]}, alts=list("abcdef")
+    ).markup
     assert markup.count('class="nd-frame"') == 6 and markup.count(" hidden>") == 5
     assert re.search(r'alt="f" src="[^"]+">', markup), "starts at the last positions"
     assert 'data-labels="64|256"' in markup and 'aria-valuetext="2"' in markup

@@ -35,7 +35,10 @@ def train(seeds, num_steps=25):
     for _ in range(num_steps):
         fake_logits = discriminator(generator(draws.rand(32, 2)).detach())
         real_logits = discriminator(draws.batch(data, 32))
-        step(optimizers[1], discriminator_loss(real_logits=real_logits, fake_logits=fake_logits, reduction="none"))
+        step(
+            optimizers[1],
+            discriminator_loss(real_logits=real_logits, fake_logits=fake_logits, reduction="none"),
+        )
         latents = draws.rand(32, 2)
         outputs = generator(latents)
         adversarial = generator_loss(fake_logits=discriminator(outputs), reduction="none").mean((1, 2))

@@ -58,7 +58,10 @@ def test_cover_rate_in_other_dimensions_and_bounds():
 
 def test_more_of_the_real_samples_cover_more_and_none_is_an_outlier():
     points = sample_donut(5000, generator=torch.Generator().manual_seed(0))
-    rates = [cover_rate(points[:n], inside=inside_donut, cell_size=0.1, bounds=(-2.1, 2.1)) for n in (50, 500, 5000)]
+    rates = [
+        cover_rate(points[:n], inside=inside_donut, cell_size=0.1, bounds=(-2.1, 2.1))
+        for n in (50, 500, 5000)
+    ]
     assert rates[0] < rates[1] < rates[2] and rates[2] > 0.98
     assert outlier_rate(points, inside=inside_donut) == 0.0
     assert outlier_rate(points * 10, inside=inside_donut) == 1.0
@@ -67,11 +70,27 @@ def test_more_of_the_real_samples_cover_more_and_none_is_an_outlier():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda x: cover_rate(x, inside=everywhere, cell_size=0.0, bounds=(0, 1)), ValueError, "cell_size > 0"),
+        (
+            lambda x: cover_rate(x, inside=everywhere, cell_size=0.0, bounds=(0, 1)),
+            ValueError,
+            "cell_size > 0",
+        ),
         (lambda x: cover_rate(x, inside=everywhere, cell_size=0.1, bounds=(1, 0)), ValueError, "low < high"),
-        (lambda x: cover_rate(x, inside=everywhere, cell_size=0.1, bounds=[(0, 1)] * 3), ValueError, "each of 2 axes"),
-        (lambda x: cover_rate(x, inside=lambda p: ~everywhere(p), cell_size=0.1, bounds=(0, 1)), ValueError, "center"),
-        (lambda x: cover_rate(x.long(), inside=everywhere, cell_size=0.1, bounds=(0, 1)), TypeError, "floating"),
+        (
+            lambda x: cover_rate(x, inside=everywhere, cell_size=0.1, bounds=[(0, 1)] * 3),
+            ValueError,
+            "each of 2 axes",
+        ),
+        (
+            lambda x: cover_rate(x, inside=lambda p: ~everywhere(p), cell_size=0.1, bounds=(0, 1)),
+            ValueError,
+            "center",
+        ),
+        (
+            lambda x: cover_rate(x.long(), inside=everywhere, cell_size=0.1, bounds=(0, 1)),
+            TypeError,
+            "floating",
+        ),
         (lambda x: outlier_rate(x * torch.nan, inside=everywhere), ValueError, "finite"),
         (lambda x: outlier_rate(x[:0], inside=everywhere), ValueError, "n >= 1"),
         (lambda x: sample_donut(5, inner_radius=2.0, outer_radius=1.0), ValueError, "inner_radius"),

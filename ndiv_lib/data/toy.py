@@ -73,7 +73,9 @@ def grid_centers(side: int = 5, spacing: float = 2.0) -> Tensor:
     return torch.cartesian_prod(axis, axis)
 
 
-def sample_gaussians(centers: Tensor, std: float, num_per_mode: int, *, generator: torch.Generator | None = None) -> Tensor:
+def sample_gaussians(
+    centers: Tensor, std: float, num_per_mode: int, *, generator: torch.Generator | None = None
+) -> Tensor:
     """Draw ``num_per_mode`` points around every center ``(k, d)``, grouped by mode: ``(k * num_per_mode, d)``.
 
     Example:

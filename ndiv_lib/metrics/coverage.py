@@ -43,17 +43,26 @@ def cover_rate(samples: Tensor, *, inside: Inside, cell_size: float, bounds: Bou
     _check_samples(samples)
     check_positive(cell_size, "cell_size")
     dims = samples.shape[-1]
-    axes = [bounds] * dims if isinstance(bounds[0], int | float) else list(bounds)
-    if len(axes) != dims or any(not low < high for low, high in axes):  # type: ignore[misc, operator]
-        raise ValueError(f"expected bounds (low, high) with low < high for each of {dims} axes, got {bounds}.")
-    low = samples.new_tensor([axis[0] for axis in axes])  # type: ignore[index]
-    high = samples.new_tensor([axis[1] for axis in axes])  # type: ignore[index]
+    axes = (
+        samples.new_tensor(bounds).expand(dims, 2)
+        if isinstance(bounds[0], int | float)
+        else samples.new_tensor(bounds)
+    )
+    if axes.shape != (dims, 2) or not bool((axes[:, 0] < axes[:, 1]).all()):
+        raise ValueError(
+            f"expected bounds (low, high) with low < high for each of {dims} axes, got {bounds}."
+        )
+    low, high = axes.unbind(1)
     shape = ((high - low) / cell_size - 1e-6).ceil().long()
 
-    grid = torch.cartesian_prod(*(torch.arange(int(size), device=samples.device) for size in shape)).reshape(-1, dims)
+    grid = torch.cartesian_prod(*(torch.arange(int(size), device=samples.device) for size in shape)).reshape(
+        -1, dims
+    )
     belongs = inside(low + (grid + 0.5) * cell_size)
     if not bool(belongs.any()):
-        raise ValueError("expected at least one cell center inside the region, got none; use smaller cells or wider bounds.")
+        raise ValueError(
+            "expected at least one cell center inside the region, got none; use smaller cells or wider bounds."
+        )
     cell = ((samples - low) / cell_size).floor().long()
     within = ((cell >= 0) & (cell < shape)).all(-1)
     stride = torch.cat([shape.flip(0).cumprod(0).flip(0)[1:], shape.new_ones(1)])

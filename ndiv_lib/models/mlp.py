@@ -25,7 +25,9 @@ class MLP(nn.Sequential):
         torch.Size([5, 1])
     """
 
-    def __init__(self, sizes: Sequence[int], *, negative_slope: float = 0.1, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, sizes: Sequence[int], *, negative_slope: float = 0.1, generator: torch.Generator | None = None
+    ) -> None:
         if len(sizes) < 2:
             raise ValueError(f"expected at least an input and an output size, got {list(sizes)}.")
         layers: list[nn.Module] = []

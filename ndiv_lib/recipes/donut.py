@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -55,7 +56,9 @@ class Config:
     diversity_weight: float = 0.0  # of the NDiv loss, in the reduction below
     reduction: Reduction = "paper"
     detach_normalizer: bool = True  # Algorithm 1, line 6
-    alternate: bool = False  # released code: 3 discriminator, 3 NDiv and 3 GAN steps, one shared Adam, instead of Eq. 5
+    alternate: bool = (
+        False  # released code: 3 discriminator, 3 NDiv and 3 GAN steps, one shared Adam, instead of Eq. 5
+    )
     bourgan_width: float = 0.01  # released code
     bourgan_weight: float = 0.1  # released code
     bandwidth: float = 0.1
@@ -83,7 +86,10 @@ PRESETS: dict[str, Config] = {
     "ours": _OURS,
     "ours_without_ndiv": replace(_OURS, diversity_weight=0.0),
     **{f"bourgan_{width}": Config(method="bourgan", bourgan_width=width) for width in (0.01, 0.1, 0.3, 1.0)},
-    **{f"kernel_density_{width}": Config(method="kernel_density", bandwidth=width) for width in (0.05, 0.07, 0.1, 0.15)},
+    **{
+        f"kernel_density_{width}": Config(method="kernel_density", bandwidth=width)
+        for width in (0.05, 0.07, 0.1, 0.15)
+    },
     "training_set": Config(method="training_set"),
     "real": Config(method="real"),
 }
@@ -131,22 +137,30 @@ def train(config: Config, data: Tensor, seeds: Sequence[int], *, watch: Watch | 
     """
     draws, evaluation = StackedDraws(seeds, stream=1), StackedDraws(seeds, stream=2)
     if config.method == "bourgan":
-        embeddings = [bourgain_embedding(points, generator=g) for points, g in zip(data, draws.generators, strict=True)]
-        scales = torch.tensor([bourgan_scale(points, emb) for points, emb in zip(data, embeddings, strict=True)])
+        embeddings = [
+            bourgain_embedding(points, generator=g) for points, g in zip(data, draws.generators, strict=True)
+        ]
+        scales = torch.tensor(
+            [bourgan_scale(points, emb) for points, emb in zip(data, embeddings, strict=True)]
+        )
 
     def latents(draws: StackedDraws, num_samples: int) -> Tensor:
         if config.method != "bourgan":
             return draw_latents(config, draws, num_samples)
         pairs = zip(embeddings, draws.generators, strict=True)
         width = config.bourgan_width
-        return torch.stack([sample_kernel_density(e, num_samples, bandwidth=width, generator=g) for e, g in pairs])
+        return torch.stack(
+            [sample_kernel_density(e, num_samples, bandwidth=width, generator=g) for e, g in pairs]
+        )
 
     latent_dim = embeddings[0].shape[1] if config.method == "bourgan" else config.latent_dim
     generator = StackedMLP([latent_dim, config.hidden, config.hidden, 2], draws.generators)
     discriminator = Discriminator(config, draws)
-    adam = {"lr": config.learning_rate, "betas": (0.5, 0.999), "fused": True}
-    generator_optimizer = torch.optim.Adam(generator.parameters(), **adam)
-    discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), **adam)
+    adam = partial(torch.optim.Adam, lr=config.learning_rate, betas=(0.5, 0.999), fused=True)
+    generator_optimizer, discriminator_optimizer = (
+        adam(generator.parameters()),
+        adam(discriminator.parameters()),
+    )
     averaged: nn.Module = generator
     if config.average_half_life:
         decay = 0.5 ** (1 / (config.average_half_life * config.num_steps))
@@ -241,7 +255,9 @@ def generate(config: Config, seeds: Sequence[int], *, watch: Watch | None = None
     if config.method == "kernel_density":
         width = config.bandwidth
         pairs = zip(data, fresh, strict=True)
-        return torch.stack([sample_kernel_density(d, config.num_samples, bandwidth=width, generator=g) for d, g in pairs])
+        return torch.stack(
+            [sample_kernel_density(d, config.num_samples, bandwidth=width, generator=g) for d, g in pairs]
+        )
     return train(config, data, seeds, watch=watch)(config.num_samples)
 
 

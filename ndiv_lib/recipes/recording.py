@@ -86,7 +86,9 @@ def get_preset(name: str, preset: str) -> Any:
     return presets[preset]
 
 
-def measure(recipe: str, cell: str, config: Any, seeds: Sequence[int]) -> tuple[Result, Mapping[str, np.ndarray]]:
+def measure(
+    recipe: str, cell: str, config: Any, seeds: Sequence[int]
+) -> tuple[Result, Mapping[str, np.ndarray]]:
     """Run a configuration and wrap what it measured as a :class:`~ndiv_lib.reporting.results.Result`."""
     started = time.process_time()
     measured = get_recipe(recipe).run(config, list(seeds))
@@ -103,7 +105,9 @@ def measure(recipe: str, cell: str, config: Any, seeds: Sequence[int]) -> tuple[
     return stamp(result), measured.arrays
 
 
-def pending(folder: str | os.PathLike[str], recipes: Sequence[str] = RECIPES) -> Iterator[tuple[str, Cell, list[int]]]:
+def pending(
+    folder: str | os.PathLike[str], recipes: Sequence[str] = RECIPES
+) -> Iterator[tuple[str, Cell, list[int]]]:
     """Recipe, cell and seeds that lack a record under ``folder``, most valuable first, a stack of seeds at a time."""
     missing = []
     for recipe in recipes:
@@ -132,7 +136,9 @@ def reproduce(
     for number, (recipe, cell, seeds) in enumerate(todo, start=1):
         before = clock()
         if before + longest - started > 60 * budget_minutes:
-            report(f"stopping: {len(todo) - done} of {len(todo)} pieces left; run the same command again to go on.")
+            report(
+                f"stopping: {len(todo) - done} of {len(todo)} pieces left; run the same command again to go on."
+            )
             break
         result, arrays = measure(recipe, cell.name, cell.config, seeds)
         if _recorded_seeds(folder, recipe, cell):
@@ -159,4 +165,6 @@ def same_config(recorded: Mapping[str, Any], config: Any) -> bool:
     def as_json(value: Any) -> Any:
         return list(value) if isinstance(value, tuple) else value
 
-    return all(as_json(value) == recorded.get(key, as_json(defaults[key])) for key, value in asdict(config).items())
+    return all(
+        as_json(value) == recorded.get(key, as_json(defaults[key])) for key, value in asdict(config).items()
+    )

@@ -69,9 +69,13 @@ class Result:
             ValueError: if the other run has another configuration, or a seed that is already here.
         """
         if other.config != self.config:
-            raise ValueError(f"expected runs of one configuration to join in {self.recipe}/{self.cell}; remove the old file first.")
+            raise ValueError(
+                f"expected runs of one configuration to join in {self.recipe}/{self.cell}; remove the old file first."
+            )
         if set(other.seeds) & set(self.seeds):
-            raise ValueError(f"expected new seeds for {self.recipe}/{self.cell}, got {sorted(set(other.seeds) & set(self.seeds))} again.")
+            raise ValueError(
+                f"expected new seeds for {self.recipe}/{self.cell}, got {sorted(set(other.seeds) & set(self.seeds))} again."
+            )
         return dataclasses.replace(
             other,
             seeds=self.seeds + other.seeds,
@@ -93,13 +97,18 @@ def stamp(result: Result) -> Result:
     )
 
 
-def save(result: Result, folder: str | os.PathLike[str] = RECORDED, *, arrays: Mapping[str, np.ndarray] | None = None) -> Path:
+def save(
+    result: Result,
+    folder: str | os.PathLike[str] = RECORDED,
+    *,
+    arrays: Mapping[str, np.ndarray] | None = None,
+) -> Path:
     """Write ``<folder>/<recipe>/<cell>.json`` (and ``.npz`` for arrays) atomically; return the JSON path."""
     path = Path(folder) / result.recipe / f"{result.cell}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     if arrays:
         partial = path.with_suffix(".partial.npz")
-        np.savez_compressed(partial, **arrays)
+        np.savez_compressed(partial, allow_pickle=False, **arrays)
         partial.replace(path.with_suffix(".npz"))
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(_rounded(dataclasses.asdict(result)), indent=1) + "\n")
@@ -120,11 +129,15 @@ def load(recipe: str, cell: str, *, folder: str | os.PathLike[str] = RECORDED) -
     path = Path(folder) / recipe / f"{cell}.json"
     if not path.is_file():
         known = ", ".join(recorded_cells(recipe, folder=folder)) or "nothing"
-        raise FileNotFoundError(f"expected a recorded result {recipe}/{cell}, got none; recorded for {recipe!r}: {known}.")
+        raise FileNotFoundError(
+            f"expected a recorded result {recipe}/{cell}, got none; recorded for {recipe!r}: {known}."
+        )
     return Result(**json.loads(path.read_text()))
 
 
-def load_arrays(recipe: str, cell: str, *, folder: str | os.PathLike[str] = RECORDED) -> dict[str, np.ndarray]:
+def load_arrays(
+    recipe: str, cell: str, *, folder: str | os.PathLike[str] = RECORDED
+) -> dict[str, np.ndarray]:
     """Read the arrays saved with a result.
 
     Raises:
@@ -170,14 +183,19 @@ def bootstrap_interval(
     if not groups or any(len(group) == 0 for group in groups):
         raise ValueError("expected at least one value in each group to bootstrap, got an empty group.")
     random = np.random.default_rng(0)
-    resampled = [np.asarray(group, dtype=float)[random.integers(len(group), size=(num_resamples, len(group)))] for group in groups]
+    resampled = [
+        np.asarray(group, dtype=float)[random.integers(len(group), size=(num_resamples, len(group)))]
+        for group in groups
+    ]
     low, high = np.quantile(statistic(*resampled), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def median_difference_interval(first: Sequence[float], second: Sequence[float]) -> tuple[float, float]:
     """95 % bootstrap interval of ``median(first) - median(second)``."""
-    return bootstrap_interval(first, second, statistic=lambda a, b: np.median(a, axis=-1) - np.median(b, axis=-1))
+    return bootstrap_interval(
+        first, second, statistic=lambda a, b: np.median(a, axis=-1) - np.median(b, axis=-1)
+    )
 
 
 def _git_revision() -> str:

@@ -78,6 +78,8 @@ def use_style() -> None:
             "legend.frameon": False,
             "lines.linewidth": 1.8,
             "svg.fonttype": "none",
-            "axes.prop_cycle": matplotlib.cycler(color=[COLORS[m] for m in ("ndiv", "gan", "bourgan", "mode_seeking", "cgml")]),
+            "axes.prop_cycle": matplotlib.cycler(
+                color=[COLORS[m] for m in ("ndiv", "gan", "bourgan", "mode_seeking", "cgml")]
+            ),
         }
     )

@@ -15,11 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 _HANDLER = (
-    "const w=this.closest('.nd-widget');let k=0;"
-    "w.querySelectorAll('input').forEach(e=>{{const t=e.dataset.labels.split('|')[e.value];"
-    "k=k*(+e.max+1)+(+e.value);e.setAttribute('aria-valuetext',t);e.parentElement.querySelector('output').textContent=t}});"
-    "w.querySelectorAll('.nd-frame').forEach((e,i)=>{{e.hidden=i!=k}})"
-).replace("{{", "{").replace("}}", "}")
+    (
+        "const w=this.closest('.nd-widget');let k=0;"
+        "w.querySelectorAll('input').forEach(e=>{{const t=e.dataset.labels.split('|')[e.value];"
+        "k=k*(+e.max+1)+(+e.value);e.setAttribute('aria-valuetext',t);e.parentElement.querySelector('output').textContent=t}});"
+        "w.querySelectorAll('.nd-frame').forEach((e,i)=>{{e.hidden=i!=k}})"
+    )
+    .replace("{{", "{")
+    .replace("}}", "}")
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ def frame_slider(
         for (name, labels), value in zip(axes.items(), position, strict=True)
     )
     below = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return HTML(f'<figure class="nd-widget nd-frames"><div class="nd-stage">{images}</div>{sliders}{below}</figure>')
+    return HTML(
+        f'<figure class="nd-widget nd-frames"><div class="nd-stage">{images}</div>{sliders}{below}</figure>'
+    )
 
 
 def _slider(name: str, labels: list[str], value: int) -> str:

@@ -31,14 +31,20 @@ class StackedMLP(nn.Module):
         torch.Size([3, 5, 1])
     """
 
-    def __init__(self, sizes: Sequence[int], generators: Sequence[torch.Generator], *, negative_slope: float = 0.1) -> None:
+    def __init__(
+        self, sizes: Sequence[int], generators: Sequence[torch.Generator], *, negative_slope: float = 0.1
+    ) -> None:
         super().__init__()
         models = [MLP(sizes, negative_slope=negative_slope, generator=generator) for generator in generators]
         linear = [[layer for layer in model if isinstance(layer, nn.Linear)] for model in models]
         layers = list(zip(*linear, strict=True))
         self.sizes, self.negative_slope = list(sizes), negative_slope
-        self.weights = nn.ParameterList(torch.stack([layer.weight.detach().T for layer in same]) for same in layers)
-        self.biases = nn.ParameterList(torch.stack([layer.bias.detach() for layer in same])[:, None] for same in layers)
+        self.weights = nn.ParameterList(
+            torch.stack([layer.weight.detach().T for layer in same]) for same in layers
+        )
+        self.biases = nn.ParameterList(
+            torch.stack([layer.bias.detach() for layer in same])[:, None] for same in layers
+        )
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map ``(k, n, sizes[0])`` to ``(k, n, sizes[-1])``, model by model."""

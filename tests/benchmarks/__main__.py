@@ -23,7 +23,9 @@ def line(name: str, value: str, target: str, holds: bool) -> None:
 
 def bench_loss() -> None:
     """The loss at every size; promises at the size of a CIFAR batch, and nowhere slower than exact cdist."""
-    print(f"{'n':>5s} {'d':>6s} {'loss ms':>9s} {'broadcast':>10s} {'exact cdist':>12s} {'its products':>13s}   (times the loss)")
+    print(
+        f"{'n':>5s} {'d':>6s} {'loss ms':>9s} {'broadcast':>10s} {'exact cdist':>12s} {'its products':>13s}   (times the loss)"
+    )
     table = []
     for row in loss.rows():
         table.append(row)
@@ -37,7 +39,12 @@ def bench_loss() -> None:
     print()
     for name, at_least in (("broadcast", 50.0), ("cdist", 6.0)):
         ratio = row[name] / row["loss"]
-        line(f"loss, n=128, d=12288: faster than {name}", f"{ratio:.0f}x", f">= {at_least:.0f}x", ratio >= at_least)
+        line(
+            f"loss, n=128, d=12288: faster than {name}",
+            f"{ratio:.0f}x",
+            f">= {at_least:.0f}x",
+            ratio >= at_least,
+        )
     ratio = row["loss"] / row["products"]
     line("loss, n=128, d=12288: times its two float32 products", f"{ratio:.2f}", "<= 3", ratio <= 3)
     slowest = max(row["loss"] / row["cdist"] for row in table if row["cdist"] > 1)
@@ -49,7 +56,9 @@ def bench_loss() -> None:
 def bench_stacked() -> None:
     """Models per processor second, stacked over looped."""
     stacked.stacked(stacked.MODELS, 5), stacked.plain(1, 5)
-    ratios = [stacked.cpu_seconds(stacked.plain, 100) / stacked.cpu_seconds(stacked.stacked, 100) for _ in range(5)]
+    ratios = [
+        stacked.cpu_seconds(stacked.plain, 100) / stacked.cpu_seconds(stacked.stacked, 100) for _ in range(5)
+    ]
     ratio = statistics.median(ratios)
     line("stacked training, 8 models, over a plain loop", f"{ratio:.1f}x", ">= 3.5x", ratio >= 3.5)
 
@@ -69,7 +78,15 @@ def bench_book() -> None:
     """All notebooks run and all pages rendered, without the environment."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        command = [str(Path(sys.executable).parent / "jupyter-book"), "build", ".", "--toc", "book/_toc.yml", "--path-output", folder]
+        command = [
+            str(Path(sys.executable).parent / "jupyter-book"),
+            "build",
+            ".",
+            "--toc",
+            "book/_toc.yml",
+            "--path-output",
+            folder,
+        ]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         minutes = (time.perf_counter() - started) / 60
     line("book: all notebooks run, all pages rendered", f"{minutes:.1f} min", "<= 10 min", minutes <= 10)

@@ -66,7 +66,9 @@ def rows() -> Iterator[dict[str, float]]:
             "products": lambda p=points, w=weights: (p @ p.T, w @ p),
         }
         if 4.0 * n * n * d <= BROADCAST_LIMIT:
-            functions["broadcast"] = forward_backward(lambda y, z=latents: eq_4(broadcast(z), broadcast(y)), outputs)
+            functions["broadcast"] = forward_backward(
+                lambda y, z=latents: eq_4(broadcast(z), broadcast(y)), outputs
+            )
         milliseconds = interleaved(functions, seconds=0.0 if n * n * d > 2e8 else 1.0)
         yield {"n": n, "d": d, **milliseconds}
 
@@ -87,5 +89,3 @@ def extra_memory(n: int, d: int) -> float:
     """Peak bytes that forward and backward add, over the bytes of the outputs."""
     command = [sys.executable, "-c", _MEMORY, str(n), str(d)]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) / (4 * n * d)
-
-

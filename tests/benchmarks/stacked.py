@@ -21,7 +21,9 @@ def plain(num_models: int, num_steps: int) -> None:
         source = torch.Generator().manual_seed(seed)
         data = torch.rand(256, 2, generator=source)
         generator, discriminator = MLP([2, HIDDEN, HIDDEN, 2]), MLP([2, HIDDEN, HIDDEN, 1])
-        optimizers = [torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999)) for net in (generator, discriminator)]
+        optimizers = [
+            torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999)) for net in (generator, discriminator)
+        ]
         for _ in range(num_steps):
             real = data[torch.randint(256, (BATCH,), generator=source)]
             fake = generator(torch.rand(BATCH, 2, generator=source)).detach()
@@ -39,7 +41,8 @@ def stacked(num_models: int, num_steps: int) -> None:
     generator = StackedMLP([2, HIDDEN, HIDDEN, 2], draws.generators)
     discriminator = StackedMLP([2, HIDDEN, HIDDEN, 1], draws.generators)
     optimizers = [
-        torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999), fused=True) for net in (generator, discriminator)
+        torch.optim.Adam(net.parameters(), 1e-3, (0.5, 0.999), fused=True)
+        for net in (generator, discriminator)
     ]
     for _ in range(num_steps):
         fake = generator(draws.rand(BATCH, 2)).detach()
