@@ -1,0 +1,131 @@
+"""Figures used more than once: points in the plane, all seeds as strips, and tables of paper, recorded and live."""
+
+from __future__ import annotations
+
+import html
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ndiv_lib.reporting.results import load
+from ndiv_lib.reporting.style import COLORS, MARKERS
+from ndiv_lib.reporting.widgets import HTML
+
+
+def draw_points(
+    axes: Any,
+    points: Any,
+    *,
+    method: str,
+    title: str = "",
+    note: str = "",
+    data: Any = None,
+    reach: float = 2.4,
+) -> None:
+    """Generated points in the plane in the method's color, training points on top in gray, a note below.
+
+    Args:
+        axes: matplotlib axes.
+        points: ``(n, 2)``.
+        method: key of the palette.
+        title: above the panel, in the method's color.
+        note: below the panel, for its numbers.
+        data: training points ``(m, 2)``, drawn as small rings.
+        reach: the panel shows ``[-reach, reach]`` in both directions.
+    """
+    axes.scatter(*np.asarray(points, dtype=float).T, s=3, color=COLORS[method], alpha=0.45, linewidths=0)
+    if data is not None:
+        axes.scatter(
+            *np.asarray(data, dtype=float).T,
+            s=9,
+            facecolors="none",
+            edgecolors=COLORS["data"],
+            linewidths=0.7,
+        )
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
+    axes.set_title(title, color=COLORS[method])
+    if note:
+        axes.set_xlabel(note)
+    axes.spines[:].set_visible(False)
+
+
+def draw_region(axes: Any, *radii: float) -> None:
+    """Circles around the origin: the edges of a region."""
+    angle = np.linspace(0, 2 * np.pi, 200)
+    for radius in radii:
+        axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="#bbbbbb", linewidth=0.8, zorder=0)
+
+
+def draw_seeds(
+    axes: Any,
+    positions: Sequence[float],
+    groups: Sequence[Sequence[float]],
+    *,
+    method: str,
+    label: str = "",
+    dashed: bool = False,
+) -> None:
+    """Every seed as a small marker, medians joined by a line, the label at the line's end."""
+    color = COLORS[method]
+    for position, values in zip(positions, groups, strict=True):
+        spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else [0.0]
+        axes.scatter(
+            position + np.asarray(spread),
+            values,
+            s=9,
+            color=color,
+            alpha=0.35,
+            marker=MARKERS[method],
+            linewidths=0,
+        )
+    medians = [statistics.median(values) for values in groups]
+    axes.plot(positions, medians, color=color, linestyle="--" if dashed else "-")
+    if label:
+        axes.annotate(
+            label,
+            (positions[-1], medians[-1]),
+            xytext=(8, 0),
+            textcoords="offset points",
+            color=color,
+            va="center",
+        )
+
+
+def recorded_values(recipe: str, cells: Sequence[str], metric: str) -> list[list[float]]:
+    """One metric of several recorded cells: a list of per-seed values for each."""
+    return [load(recipe, cell).values[metric] for cell in cells]
+
+
+def summary(values: Sequence[float], digits: int = 2) -> str:
+    """Median and range over seeds, for tables: ``0.90 [0.87, 0.93]``.
+
+    Example:
+        >>> summary([0.9, 0.87, 0.93])
+        '0.90 [0.87, 0.93]'
+    """
+    return f"{statistics.median(values):.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
+
+
+def table(rows: Sequence[Mapping[str, object]], *, caption: str = "") -> HTML:
+    """Rows as a plain HTML table; the first column names the row.
+
+    Args:
+        rows: column name to cell, the same columns in every row.
+        caption: what the numbers are.
+
+    Raises:
+        ValueError: without rows.
+    """
+    if not rows:
+        raise ValueError("expected at least one row for a table, got none.")
+    head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in rows[0])
+    body = ""
+    for row in rows:
+        first, *rest = (html.escape(str(cell)) for cell in row.values())
+        body += f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
+    title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
+    return HTML(
+        f'<div class="nd-table"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
