@@ -64,7 +64,8 @@ def pairwise_distances(
             distances = _EuclideanDistances.apply(points)
     if values_are_checked(points, check_values) and not bool(torch.isfinite(distances.sum())):
         raise ValueError(
-            "expected finite points, got NaN, infinity or values too large for their distances; find them with torch.isfinite(points)."
+            "expected finite points, got NaN, infinity or values too large for their distances; find them with "
+            "torch.isfinite(points)."
         )
     return distances
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -31,7 +32,7 @@ class MLP(nn.Sequential):
         if len(sizes) < 2:
             raise ValueError(f"expected at least an input and an output size, got {list(sizes)}.")
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), nn.LeakyReLU(negative_slope)]
             for parameter in layers[-2].parameters():  # torch's default law, drawn from the given generator
                 nn.init.uniform_(parameter, -(fan_in**-0.5), fan_in**-0.5, generator=generator)

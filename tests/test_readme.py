@@ -1,0 +1,31 @@
+"""What the README promises runs as printed."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_example_runs_and_reaches_the_generator():
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len([line for line in example.splitlines() if line.strip()]) <= 10, "ten lines, not more"
+    scope = {}
+    torch.manual_seed(0)
+    exec(compile(example, "README.md", "exec"), scope)
+    assert scope["loss"] > scope["adversarial_loss"]
+    gradients = [parameter.grad for parameter in scope["generator"].parameters()]
+    assert all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients)
+
+
+@pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)]+)\)", README))
+def test_what_it_links_to_is_there(target):
+    assert (ROOT / target).exists()
+
+
+def test_every_notebook_has_its_row():
+    notebooks = {path.name for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert notebooks == set(re.findall(r"notebooks/(\w+\.ipynb)", README))
