@@ -183,41 +183,34 @@ def _claim(entry: Mapping[str, Any]) -> Claim:
 
 
 def _judged(name: str, rule: Rule, folder: str | os.PathLike[str]) -> Verdict:
+    bench = _Bench(rule, folder)
     readings = [dict(rule.fixed) | reading for reading in _products(rule.readings)]
-    decide = _Bench(rule, folder)
-    if rule.erratum:
-        contradictions = [decide.everywhere(rule.erratum, reading) for reading in readings]
-        if all(held for held, _ in contradictions):
-            checks = _distinct(contradictions)
-            if null := decide.null_that_holds(rule.erratum, readings):
-                return _no_decision(name, null, checks)
-            return Verdict(name, "erratum", "A computation contradicts what is printed.", checks=checks)
-
-    outcomes = [decide.everywhere(rule.holds, reading) for reading in readings]
-    held = [reading for reading, (holds, _) in zip(readings, outcomes, strict=True) if holds]
-    checks = _distinct(outcomes)
-    if not held:
-        return Verdict(name, "differs", f"Holds in {_count(checks)} only.", checks=checks)
-    if null := decide.null_that_holds(rule.holds, readings):
-        return _no_decision(name, null, checks)
+    outcomes = [bench.everywhere(rule.holds, reading) for reading in readings]
+    held, checks = sum(holds for holds, _ in outcomes), _distinct(outcomes)
     conditions = dict(rule.scope)
-    if len(held) < len(readings):
-        conditions |= decide.separating(readings, outcomes)
-    if not conditions:
-        return Verdict(name, "reproduced", f"Holds in {_count(checks)}.", checks=checks)
-    named = ", ".join(f"{key} = {_text(value)}" for key, value in conditions.items())
-    others = (
-        f"; fails in {len(readings) - len(held)} of {len(readings)} readings"
-        if len(held) < len(readings)
-        else ""
-    )
-    return Verdict(name, "reproduced-with-conditions", f"Holds with {named}{others}.", conditions, checks)
+    if 0 < held < len(readings):
+        conditions |= bench.separating(readings, outcomes)
+    where = ", ".join(f"{key} = {value}" for key, value in conditions.items())
+    if 0 < held < len(readings):
+        where += f" ({held} of {len(readings)} readings)"
 
+    against = [bench.everywhere(rule.erratum, reading) for reading in readings] if rule.erratum else []
+    decided_by = rule.holds
+    if rule.erratum and all(contradicted for contradicted, _ in against):
+        decided_by, checks = rule.erratum, _distinct([*against, *outcomes])
+        status, sentence = "erratum", "A computation contradicts what is printed"
+        sentence += f"; it holds with {where}." if held and where else "."
+    elif not held:
+        return Verdict(name, "differs", f"Holds in {_count(checks)} only.", checks=checks)
+    elif where:
+        status, sentence = "reproduced-with-conditions", f"Holds with {where}."
+    else:
+        status, sentence = "reproduced", f"Holds in {_count(checks)}."
 
-def _no_decision(name: str, null: str, checks: tuple[Check, ...]) -> Verdict:
-    return Verdict(
-        name, "pending", f"The rule also holds with {null}, so that it decides nothing.", checks=checks
-    )
+    if null := bench.null_that_holds(decided_by, readings):
+        sentence = f"The rule also holds with {null}, so that it decides nothing."
+        return Verdict(name, "pending", sentence, checks=checks)
+    return Verdict(name, status, sentence, conditions, checks)
 
 
 Outcome = tuple[bool, tuple[Check, ...]]
