@@ -5,6 +5,8 @@ No batch normalization: it would let the samples of a batch see each other, and 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,8 +54,7 @@ class ConvGenerator(nn.Module):
         self.first = nn.Linear(latent_dim, widths[0] * _SMALLEST**2)
         self.embedding = nn.Embedding(num_classes, widths[0] * _SMALLEST**2) if num_classes else None
         self.blocks = nn.ModuleList(
-            nn.Conv2d(fan_in, fan_out, 3, padding=1)
-            for fan_in, fan_out in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(fan_in, fan_out, 3, padding=1) for fan_in, fan_out in pairwise(widths)
         )
         self.last = nn.Conv2d(widths[-1], channels, 3, padding=1)
         _initialize(self, generator)
@@ -109,8 +110,7 @@ class ConvDiscriminator(nn.Module):
         widths = [channels, *_widths(image_size, width)[1:]]
         self.shape, self.num_classes = (channels, image_size, image_size), num_classes
         self.blocks = nn.ModuleList(
-            nn.Conv2d(fan_in, fan_out, 4, stride=2, padding=1)
-            for fan_in, fan_out in zip(widths, widths[1:], strict=False)
+            nn.Conv2d(fan_in, fan_out, 4, stride=2, padding=1) for fan_in, fan_out in pairwise(widths)
         )
         num_features = widths[-1] * _SMALLEST**2
         self.last = nn.Linear(num_features, 1)
@@ -165,6 +165,7 @@ def _initialize(network: nn.Module, generator: torch.Generator | None) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, a=0.2, generator=generator)
+            assert module.bias is not None
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.zeros_(module.weight)
