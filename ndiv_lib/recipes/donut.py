@@ -67,14 +67,14 @@ _NDIV = Config(diversity_weight=1e4)  # the weight is not printed: released code
 # The stabilizers that tuning kept: a gradient penalty, a small discriminator on smooth features, averaged weights, and steps
 # that end small. They cut outliers for every method; see the cells `tuning-...` for what each value of the knobs gave.
 _STABLE = Config(
-    r1_weight=0.007,
+    r1_weight=0.01,
     discriminator_features=16,
     discriminator_hidden=32,
     decay=0.5,
     average_half_life=0.1,
 )
 # A disc of latents has no corners to bring into the donut's round edge; 8 is the library's default weight.
-_OURS = replace(_STABLE, latent="disc", reduction="sample", diversity_weight=8.0, alpha=0.68)
+_OURS = replace(_STABLE, latent="disc", reduction="sample", diversity_weight=8.0, alpha=0.7)
 
 PRESETS: dict[str, Config] = {
     "gan": Config(),
@@ -306,8 +306,16 @@ NUM_TRAIN = (64, 128, 256, 512, 1024, 2048)
 FILM_STEPS = (0, 50, 100, 200, 300, 450, 600, 800, 1000, 1300, 1600, 2000, 2500, 3000)
 FILMS = ("gan", "bourgan_0.01", "paper", "ours", "ours_without_ndiv")
 SEEDS = tuple(range(10))  # never used in tuning, which had seeds from 1000 on
+# Our first setting was too careful on seeds 0 to 9 (cell `tuning-first-choice`). The present one was chosen knowing that,
+# so it is reported on ten seeds that no choice has seen.
+OUR_SEEDS = tuple(range(10, 20))
 CELLS = [
-    Cell(f"{preset}-n{n}", replace(config, num_train=n), SEEDS, priority=10 if n == 256 else 0)
+    Cell(
+        f"{preset}-n{n}",
+        replace(config, num_train=n),
+        OUR_SEEDS if preset.startswith("ours") else SEEDS,
+        priority=10 if n == 256 else 0,
+    )
     for n in NUM_TRAIN
     for preset, config in PRESETS.items()
     if n == 256 or not preset.startswith("paper_alpha")  # slack is swept at one sparsity
@@ -322,8 +330,8 @@ CELLS += [
 TUNED: dict[str, Config] = {
     **{
         f"ours-alpha{alpha}-r1_{r1}": replace(_OURS, alpha=alpha, r1_weight=r1)
-        for alpha in (0.6, 0.68, 0.75)
-        for r1 in (0.003, 0.007, 0.02)
+        for alpha in (0.6, 0.7, 0.8)
+        for r1 in (0.003, 0.01, 0.03)
     },
     **{f"bourgan-{w}": Config(method="bourgan", bourgan_width=w) for w in (0.01, 0.1, 0.3, 1.0)},
     **{
@@ -335,4 +343,5 @@ TUNED: dict[str, Config] = {
         for w in (0.03, 0.05, 0.07, 0.085, 0.1, 0.115, 0.13, 0.15, 0.2)
     },
 }
+CELLS += [Cell("tuning-first-choice", replace(_OURS, alpha=0.68, r1_weight=0.007), SEEDS, priority=5)]
 CELLS += [Cell(f"tuning-{name}", config, (1000, 1001, 1002), priority=5) for name, config in TUNED.items()]
