@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_choice, check_floating, check_same_device
+from ndiv_lib._checks import check_choice, check_floating, check_same_device, values_are_checked
 
 
 def mode_seeking_loss(
@@ -32,7 +33,8 @@ def mode_seeking_loss(
 
     Raises:
         TypeError: for tensors that are not floating point.
-        ValueError: for another p, or shapes or devices that do not match.
+        ValueError: for another p, shapes or devices that do not match, or (looked for on the CPU only) a pair of equal
+            latents, or values that are not finite.
 
     Example:
         >>> import torch
@@ -53,8 +55,13 @@ def mode_seeking_loss(
         raise ValueError(
             f"expected two batches of latents and their outputs, each pair of one shape; got {shapes}."
         )
-    inverse = mean_distance(outputs_a, outputs_b, p) / mean_distance(latents_a, latents_b, p)
-    return (1 / (inverse + 1e-5)).mean()
+    between_latents = mean_distance(latents_a, latents_b, p)
+    if values_are_checked(latents_a, None) and bool((between_latents == 0).any()):
+        raise ValueError("expected different latents in each pair, got a pair of equal ones; draw them independently.")
+    loss = (1 / (mean_distance(outputs_a, outputs_b, p) / between_latents + 1e-5)).mean()
+    if values_are_checked(latents_a, None) and not bool(torch.isfinite(loss)):
+        raise ValueError("expected finite latents and outputs, got NaN or infinity; find them with torch.isfinite().")
+    return loss
 
 
 def mean_distance(first: Tensor, second: Tensor, p: int) -> Tensor:

@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pytest
 
+from ndiv_lib.reporting.films import donut_film
+from ndiv_lib.reporting.plotting import summary, table
 from ndiv_lib.reporting.results import (
     Result,
     bootstrap_interval,
@@ -76,3 +78,16 @@ def test_a_slider_shows_one_frame_and_names_every_position():
 def test_a_slider_refuses_frames_that_do_not_match():
     with pytest.raises(ValueError, match="expected 2 frames"):
         frame_slider([b""], {"step": [0, 1]}, alts=["a"])
+
+
+def test_tables_and_summaries_show_what_they_get():
+    markup = table([{"method": "a < b", "cover": summary([0.1, 0.3, 0.2])}], caption="rates").markup
+    assert "a &lt; b" in markup and "0.20 [0.10, 0.30]" in markup and "<caption>rates</caption>" in markup
+    with pytest.raises(ValueError, match="at least one row"):
+        table([])
+
+
+def test_every_recorded_donut_film_can_be_shown():
+    film = donut_film().markup
+    frames = len(load("donut", "film-gan").config["watch_steps"])
+    assert film.count("nd-frame") >= frames and "after 0 training steps" in film
