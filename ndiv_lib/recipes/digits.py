@@ -62,7 +62,7 @@ def _tried(base: Config, **choices: Sequence[object]) -> list[Config]:
 
 _RECONSTRUCTION = Config()
 _NDIV = replace(_RECONSTRUCTION, diversity="ndiv", alpha=1.0, diversity_weight=12.0)
-_MODE_SEEKING = replace(_RECONSTRUCTION, diversity="mode_seeking", mode_seeking_p=1, diversity_weight=1.0)
+_MODE_SEEKING = replace(_RECONSTRUCTION, diversity="mode_seeking", mode_seeking_p=1, diversity_weight=2.0)
 
 _FILM_STEPS = (50, 100, 200, 400, 800, 1500)
 PRESETS: dict[str, Config] = {
