@@ -115,7 +115,7 @@ class Ledger:
         cells = " against ".join(
             self._file(f"ndiv_lib/reporting/recorded/{cell}.json", cell) for cell in check.cells
         )
-        return f"{escape(check.metric)} {escape(check.test)}: {cells}: {check.estimate:.4g} [{check.low:.4g}, {check.high:.4g}]"
+        return f"{escape(check.test)}: {cells}: {check.estimate:.4g} [{check.low:.4g}, {check.high:.4g}]"
 
     def _file(self, reference: str, text: str = "") -> str:
         path = re.split("::|#", reference)[0]
@@ -217,7 +217,7 @@ def _numbers(checks: Iterable[Check]) -> str:
     """What the checks found, one line for each metric and test: the least and the largest estimate."""
     found = defaultdict(list)
     for check in checks:
-        found[f"{check.metric} {check.test}"].append(check)
+        found[check.test].append(check)
     lines = []
     for test, group in found.items():
         ends = dict.fromkeys(f"{end([check.estimate for check in group]):.3g}" for end in (min, max))

@@ -86,7 +86,10 @@ class Claim:
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: the estimate from recorded values with the ends that decide, and whether the test holds."""
+    """One comparison: the estimate from recorded values with the ends that decide, and whether the test holds.
+
+    The ends are a 95 % interval, or the least and the largest seed where the test asks for every or some seed.
+    """
 
     test: str
     metric: str
@@ -98,7 +101,7 @@ class Check:
 
     def __str__(self) -> str:
         cells = " against ".join(self.cells)
-        return f"{self.metric} {self.test}: {cells}: {self.estimate:.4g} [{self.low:.4g}, {self.high:.4g}]"
+        return f"{self.test}: {cells}: {self.estimate:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
 
 @dataclass(frozen=True)
@@ -261,7 +264,9 @@ class _Bench:
     ) -> Iterator[Check]:
         addresses = [f"{recipe or self.rule.recipe}/{one.format(**names)}" for one in (cell, *baselines)]
         first, *others = [self.values(address, metric) for address in addresses]
-        wording = " ".join([operator.replace("_", " "), *map(_text, options.values())])
+        seeds = {"every": "every seed's", "some": "some seed's"}.get(options.get("of", ""), "median")
+        threshold = [_text(value) for key, value in options.items() if key != "of"]
+        wording = " ".join([seeds, metric, operator.replace("_", " "), *threshold])
         if not baselines:
             yield Check(wording, metric, (addresses[0],), *TESTS[operator](first, **options))
         for address, other in zip(addresses[1:], others, strict=True):
