@@ -51,6 +51,7 @@ class Config:
     r1_weight: float = 0.0
     r2_weight: float = 0.0
     discriminator_features: int = 0  # random Fourier features beside the coordinates
+    num_generators: int = 1  # trained independently on the same points; what is sampled is their mixture
     average_half_life: float = 0.0  # of the generator's weights, as a share of the run; 0: last weights
     alpha: float = 0.5  # Sec. 5
     diversity_weight: float = 0.0  # of the NDiv loss, in the reduction below
@@ -64,17 +65,18 @@ class Config:
 
 
 _NDIV = Config(diversity_weight=1e4)  # the weight is not printed: released code
-# The stabilizers that tuning kept: a gradient penalty, a small discriminator on smooth features, averaged weights, and steps
-# that end small. They cut outliers for every method; see the cells `tuning-...` for what each value of the knobs gave.
+# The stabilizers that tuning kept: a gradient penalty, a small discriminator on smooth features, steps that end small,
+# averaged weights, and a mixture of three, whose gaps differ. They serve every method; the cells `tuning-...` have the knobs.
 _STABLE = Config(
-    r1_weight=0.01,
+    r1_weight=0.015,
     discriminator_features=16,
     discriminator_hidden=32,
     decay=0.5,
-    average_half_life=0.1,
+    average_half_life=0.05,
+    num_generators=3,
 )
 # A disc of latents has no corners to bring into the donut's round edge; 8 is the library's default weight.
-_OURS = replace(_STABLE, latent="disc", reduction="sample", diversity_weight=8.0, alpha=0.7)
+_OURS = replace(_STABLE, latent="disc", reduction="sample", diversity_weight=8.0, alpha=0.6)
 
 PRESETS: dict[str, Config] = {
     "gan": Config(),
@@ -260,7 +262,12 @@ def generate(config: Config, seeds: Sequence[int], *, watch: Watch | None = None
         return torch.stack(
             [sample_kernel_density(d, config.num_samples, bandwidth=width, generator=g) for d, g in pairs]
         )
-    return train(config, data, seeds, watch=watch)(config.num_samples)
+    share, rest = divmod(config.num_samples, config.num_generators)
+    mixture = []
+    for number in range(config.num_generators):
+        sample = train(config, data, [seed + 100_000 * number for seed in seeds], watch=watch)
+        mixture.append(sample(share + (number < rest)))
+    return torch.cat(mixture, dim=1)
 
 
 def measure(samples: Tensor, data: Tensor) -> dict[str, float]:
@@ -304,11 +311,11 @@ def smoke(config: Config) -> Config:
 
 NUM_TRAIN = (64, 128, 256, 512, 1024, 2048)
 FILM_STEPS = (0, 50, 100, 200, 300, 450, 600, 800, 1000, 1300, 1600, 2000, 2500, 3000)
-FILMS = ("gan", "bourgan_0.01", "paper", "ours", "ours_without_ndiv")
+FILMS = ("gan", "bourgan_0.01", "paper")
 SEEDS = tuple(range(10))  # never used in tuning, which had seeds from 1000 on
-# Our first setting was too careful on seeds 0 to 9 (cell `tuning-first-choice`). The present one was chosen knowing that,
-# so it is reported on ten seeds that no choice has seen.
-OUR_SEEDS = tuple(range(10, 20))
+# Two earlier settings of ours missed one of the two rates (cells `tuning-first-choice`, on seeds 0 to 9, and
+# `tuning-second-choice`, on 10 to 19). The present one is reported on ten seeds that no choice has seen.
+OUR_SEEDS = tuple(range(20, 30))
 CELLS = [
     Cell(
         f"{preset}-n{n}",
@@ -318,7 +325,7 @@ CELLS = [
     )
     for n in NUM_TRAIN
     for preset, config in PRESETS.items()
-    if n == 256 or not preset.startswith("paper_alpha")  # slack is swept at one sparsity
+    if n == 256 or not preset.startswith(("paper_alpha", "bourgan_stabilized"))  # swept at one sparsity
 ]
 CELLS += [
     Cell(
@@ -329,13 +336,13 @@ CELLS += [
 # Nine settings for each method at n = 256, on seeds that no report uses; the score, named beforehand, is cover - outlier.
 TUNED: dict[str, Config] = {
     **{
-        f"ours-alpha{alpha}-r1_{r1}": replace(_OURS, alpha=alpha, r1_weight=r1)
-        for alpha in (0.6, 0.7, 0.8)
-        for r1 in (0.003, 0.01, 0.03)
+        f"ours-alpha{alpha}-r1_{r1}": replace(_OURS, alpha=alpha, r1_weight=r1, num_generators=1)
+        for alpha in (0.5, 0.6, 0.7)
+        for r1 in (0.005, 0.015, 0.03)
     },
     **{f"bourgan-{w}": Config(method="bourgan", bourgan_width=w) for w in (0.01, 0.1, 0.3, 1.0)},
     **{
-        f"bourgan-stabilized-{w}": replace(_STABLE, method="bourgan", bourgan_width=w)
+        f"bourgan-stabilized-{w}": replace(_STABLE, method="bourgan", bourgan_width=w, num_generators=1)
         for w in (0.03, 0.1, 0.3, 0.6, 1.0)
     },
     **{
@@ -343,5 +350,11 @@ TUNED: dict[str, Config] = {
         for w in (0.03, 0.05, 0.07, 0.085, 0.1, 0.115, 0.13, 0.15, 0.2)
     },
 }
-CELLS += [Cell("tuning-first-choice", replace(_OURS, alpha=0.68, r1_weight=0.007), SEEDS, priority=5)]
+_EARLIER = replace(_OURS, num_generators=1, average_half_life=0.1)
+CELLS += [
+    Cell("tuning-first-choice", replace(_EARLIER, alpha=0.68, r1_weight=0.007), SEEDS, priority=5),
+    Cell(
+        "tuning-second-choice", replace(_EARLIER, alpha=0.7, r1_weight=0.01), tuple(range(10, 20)), priority=5
+    ),
+]
 CELLS += [Cell(f"tuning-{name}", config, (1000, 1001, 1002), priority=5) for name, config in TUNED.items()]
