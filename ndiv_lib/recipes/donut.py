@@ -89,7 +89,7 @@ PRESETS: dict[str, Config] = {
     "ours": _OURS,
     "ours_without_ndiv": replace(_OURS, diversity_weight=0.0),
     **{f"bourgan_{width}": Config(method="bourgan", bourgan_width=width) for width in (0.01, 0.1, 0.3, 1.0)},
-    "bourgan_stabilized": replace(_STABLE, method="bourgan", bourgan_width=0.3),
+    "bourgan_stabilized": replace(_STABLE, method="bourgan", bourgan_width=1.0),  # the best of its tuning
     **{
         f"kernel_density_{width}": Config(method="kernel_density", bandwidth=width)
         for width in (0.05, 0.07, 0.1, 0.15)
