@@ -65,9 +65,10 @@ def draw_seeds(
     *,
     method: str,
     label: str = "",
+    label_shift: float = 0.0,
     dashed: bool = False,
 ) -> None:
-    """Every seed as a small marker, medians joined by a line, the label at the line's end."""
+    """Every seed as a small marker, medians joined by a line, the label at the line's end (shifted up by some points)."""
     color = COLORS[method]
     for position, values in zip(positions, groups, strict=True):
         spread = np.linspace(-0.12, 0.12, len(values)) if len(values) > 1 else [0.0]
@@ -86,7 +87,7 @@ def draw_seeds(
         axes.annotate(
             label,
             (positions[-1], medians[-1]),
-            xytext=(8, 0),
+            xytext=(8, label_shift),
             textcoords="offset points",
             color=color,
             va="center",
