@@ -56,7 +56,7 @@ def precision_recall_density_coverage(*, real: Tensor, generated: Tensor, k: int
         PrecisionRecall(precision=1.0, recall=0.5, density=2.0, coverage=0.5)
     """
     _check_pair(real, generated, k)
-    both = torch.cat([real.flatten(1), generated.flatten(1)])
+    both = torch.cat([real.flatten(1), generated.flatten(1)]).detach()
     distances = pairwise_distances(both)  # exact also where samples nearly coincide, as collapsed ones do
     n = len(real)
     real_radius = _radius(distances[:n, :n], k)
@@ -95,7 +95,7 @@ def mean_pairwise_distance(samples: Tensor) -> float:
     n = len(samples)
     if n < 2:
         raise ValueError(f"expected at least 2 samples to compare, got {n}.")
-    return float(pairwise_distances(samples.flatten(1)).sum() / (n * (n - 1)))
+    return float(pairwise_distances(samples.detach().flatten(1)).sum() / (n * (n - 1)))
 
 
 def _radius(distances: Tensor, k: int) -> Tensor:
