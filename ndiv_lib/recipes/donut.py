@@ -312,6 +312,7 @@ def smoke(config: Config) -> Config:
 NUM_TRAIN = (64, 128, 256, 512, 1024, 2048)
 FILM_STEPS = (0, 50, 100, 200, 300, 450, 600, 800, 1000, 1300, 1600, 2000, 2500, 3000)
 FILMS = ("gan", "bourgan_0.01", "paper")
+FILM_SEED = 6  # where the plain GAN has its median cover: neither its luckiest seed nor its worst
 SEEDS = tuple(range(10))  # never used in tuning, which had seeds from 1000 on
 # Two earlier settings of ours missed one of the two rates (cells `tuning-first-choice`, on seeds 0 to 9, and
 # `tuning-second-choice`, on 10 to 19). The present one is reported on ten seeds that no choice has seen.
@@ -329,7 +330,10 @@ CELLS = [
 ]
 CELLS += [
     Cell(
-        f"film-{preset}", replace(PRESETS[preset], num_samples=1500, watch_steps=FILM_STEPS), (0,), priority=9
+        f"film-{preset}",
+        replace(PRESETS[preset], num_samples=1500, watch_steps=FILM_STEPS),
+        (FILM_SEED,),
+        priority=9,
     )
     for preset in FILMS
 ]
