@@ -19,7 +19,7 @@ from ndiv_lib.recipes.recording import Cell, Measured
 from ndiv_lib.training.stacked import StackedDraws
 
 STD = 0.05  # App. A.1, with radius 2
-FILM_SEEDS, FILM_POINTS = 3, 600  # what a page can carry
+FILM_SEEDS, FILM_POINTS = 3, 500  # what a page can carry
 
 _GAN = Config(
     num_train=2000,  # 250 a mode; not printed, BourGAN's protocol, which the paper follows
