@@ -92,7 +92,7 @@ PRESETS: dict[str, Config] = {
     "bourgan_stabilized": replace(_STABLE, method="bourgan", bourgan_width=1.0),  # the best of its tuning
     **{
         f"kernel_density_{width}": Config(method="kernel_density", bandwidth=width)
-        for width in (0.05, 0.07, 0.1, 0.15)
+        for width in (0.05, 0.07, 0.1, 0.115, 0.15)
     },
     "training_set": Config(method="training_set"),
     "real": Config(method="real"),
