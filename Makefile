@@ -7,7 +7,6 @@ JOBS   ?= 2
 
 # The models here are small: one thread per process is fastest, and makes live runs alike on every machine.
 export OMP_NUM_THREADS ?= 1
-export MPLBACKEND ?= agg
 
 find   = $(shell find $(1) -type f -not -path '*/__pycache__/*' 2>/dev/null)
 CODE  := $(call find,ndiv_lib book/_ext book/ledger) requirements.lock
