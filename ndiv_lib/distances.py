@@ -114,7 +114,7 @@ def normalized_distances(
     if detach_normalizer:
         row_sums = row_sums.detach()
     # A row of zeros stays zero: a point on top of all others has no direction to be pushed in.
-    return distances / torch.where(row_sums > 0, row_sums, torch.ones_like(row_sums))
+    return distances / row_sums.masked_fill(row_sums == 0, 1)
 
 
 def same_condition(condition: Tensor, shape: torch.Size) -> Tensor:

@@ -46,10 +46,12 @@ def stacked(num_models: int, num_steps: int) -> None:
     ]
     for _ in range(num_steps):
         fake = generator(draws.rand(BATCH, 2)).detach()
+        discriminator.requires_grad_(True)
         logits = discriminator(torch.cat([draws.batch(data, BATCH), fake], dim=1))
         real_logits, fake_logits = logits.chunk(2, dim=1)
         loss = discriminator_loss(real_logits=real_logits, fake_logits=fake_logits, reduction="none")
         _step(optimizers[1], loss.mean((1, 2)).sum())
+        discriminator.requires_grad_(False)
         latents = draws.rand(BATCH, 2)
         outputs = generator(latents)
         loss = generator_loss(fake_logits=discriminator(outputs), reduction="none").mean((1, 2))
