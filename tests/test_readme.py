@@ -16,7 +16,9 @@ def test_the_example_runs_and_reaches_the_generator():
     scope = {}
     torch.manual_seed(0)
     exec(compile(example, "README.md", "exec"), scope)
-    assert scope["loss"] > scope["adversarial_loss"]
+    diversity, latents, images = scope["diversity"], scope["latents"], scope["images"]
+    torch.testing.assert_close(scope["loss"], scope["adversarial_loss"] + diversity(latents, images))
+    assert float(diversity(latents, torch.zeros_like(images))) > 1, "a collapsed generator would notice"
     gradients = [parameter.grad for parameter in scope["generator"].parameters()]
     assert all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients)
 
