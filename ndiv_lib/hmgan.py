@@ -57,10 +57,14 @@ def mode_seeking_loss(
         )
     between_latents = mean_distance(latents_a, latents_b, p)
     if values_are_checked(latents_a, None) and bool((between_latents == 0).any()):
-        raise ValueError("expected different latents in each pair, got a pair of equal ones; draw them independently.")
+        raise ValueError(
+            "expected different latents in each pair, got a pair of equal ones; draw them independently."
+        )
     loss = (1 / (mean_distance(outputs_a, outputs_b, p) / between_latents + 1e-5)).mean()
     if values_are_checked(latents_a, None) and not bool(torch.isfinite(loss)):
-        raise ValueError("expected finite latents and outputs, got NaN or infinity; find them with torch.isfinite().")
+        raise ValueError(
+            "expected finite latents and outputs, got NaN or infinity; find them with torch.isfinite()."
+        )
     return loss
 
 

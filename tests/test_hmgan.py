@@ -23,7 +23,8 @@ def test_equals_a_loop_over_pairs(p):
         return entries.mean() if p == 1 else entries.square().mean().sqrt()
 
     ratios = [
-        distance(latents_a[i], latents_b[i]) / distance(outputs_a[i], outputs_b[i]) for i in range(len(latents_a))
+        distance(latents_a[i], latents_b[i]) / distance(outputs_a[i], outputs_b[i])
+        for i in range(len(latents_a))
     ]
     assert float(mode_seeking_loss(*draw(), p=p)) == pytest.approx(float(sum(ratios) / len(ratios)), rel=1e-4)
 
@@ -31,8 +32,12 @@ def test_equals_a_loop_over_pairs(p):
 def test_spreading_outputs_lowers_it_and_collapse_is_finite():
     latents_a, latents_b, outputs_a, outputs_b = draw()
     near = mode_seeking_loss(latents_a, latents_b, outputs_a, outputs_b)
-    assert_close(mode_seeking_loss(latents_a, latents_b, 10 * outputs_a, 10 * outputs_b), near / 10, rtol=1e-3, atol=0)
-    assert float(mode_seeking_loss(latents_a, latents_b, outputs_a, outputs_a)) == pytest.approx(1e5, rel=1e-4)
+    assert_close(
+        mode_seeking_loss(latents_a, latents_b, 10 * outputs_a, 10 * outputs_b), near / 10, rtol=1e-3, atol=0
+    )
+    assert float(mode_seeking_loss(latents_a, latents_b, outputs_a, outputs_a)) == pytest.approx(
+        1e5, rel=1e-4
+    )
 
 
 def test_gradient_pushes_the_outputs_apart():
@@ -40,7 +45,9 @@ def test_gradient_pushes_the_outputs_apart():
     outputs_a.requires_grad_()
     mode_seeking_loss(latents_a, latents_b, outputs_a, outputs_b, p=2).backward()
     moved = outputs_a.detach() - 0.1 * outputs_a.grad
-    assert bool(((moved - outputs_b).flatten(1).norm(dim=1) > (outputs_a - outputs_b).flatten(1).norm(dim=1)).all())
+    assert bool(
+        ((moved - outputs_b).flatten(1).norm(dim=1) > (outputs_a - outputs_b).flatten(1).norm(dim=1)).all()
+    )
 
 
 @pytest.mark.parametrize(

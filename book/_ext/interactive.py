@@ -1,7 +1,7 @@
 """The directive ``{interactive}``: what a function of the library draws from recorded runs, placed on a page without cells.
 
-    ```{interactive} ndiv_lib.reporting.films:donut_film
-    ```
+```{interactive} ndiv_lib.reporting.films:donut_film
+```
 """
 
 from __future__ import annotations
