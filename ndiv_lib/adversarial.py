@@ -118,7 +118,7 @@ def gradient_penalty(
     Example:
         >>> import torch
         >>> gradient_penalty(lambda x: 3 * x[:, 0], real=torch.zeros(4, 2), fake=torch.ones(4, 2))
-        tensor(4., grad_fn=<MeanBackward0>)
+        tensor(4.)
     """
     if real.shape != fake.shape:
         raise ValueError(
@@ -140,7 +140,7 @@ def r1_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor) -> Tenso
     Example:
         >>> import torch
         >>> r1_penalty(lambda x: 3 * x[:, 0], torch.zeros(4, 2))
-        tensor(4.5000, grad_fn=<MulBackward0>)
+        tensor(4.5000)
     """
     return 0.5 * _input_gradients(discriminator, real.detach()).flatten(1).square().sum(1).mean()
 
@@ -151,7 +151,7 @@ def r2_penalty(discriminator: Callable[[Tensor], Tensor], fake: Tensor) -> Tenso
     Example:
         >>> import torch
         >>> r2_penalty(lambda x: 3 * x[:, 0], torch.zeros(4, 2))
-        tensor(4.5000, grad_fn=<MulBackward0>)
+        tensor(4.5000)
     """
     return r1_penalty(discriminator, fake)
 

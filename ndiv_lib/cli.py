@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "train", help="run one recipe; --FIELD VALUE changes any field of its configuration"
     )
     train.add_argument("recipe", choices=RECIPES)
-    train.add_argument("--preset", default="ours", help="default: ours")
+    train.add_argument("--preset", help="default: ours, or the recipe's first")
     train.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
     train.add_argument("--smoke", action="store_true", help="a few steps only")
     train.add_argument("--out", type=Path, help="folder for the result record")
@@ -78,11 +78,13 @@ def _list() -> None:
 def _train(options: argparse.Namespace, fields: list[str]) -> None:
     import tyro  # slow to import, and only training needs it
 
-    config = get_preset(options.recipe, options.preset)
+    presets = get_recipe(options.recipe).PRESETS
+    preset = options.preset or ("ours" if "ours" in presets else next(iter(presets)))
+    config = get_preset(options.recipe, preset)
     config = tyro.cli(type(config), default=config, args=fields, prog=f"ndiv train {options.recipe}")
     if options.smoke:
         config = get_recipe(options.recipe).smoke(config)
-    result, arrays = measure(options.recipe, options.preset, config, options.seeds)
+    result, arrays = measure(options.recipe, preset, config, options.seeds)
     _print_results([result])
     if options.out:
         print(f"written: {save(result, options.out, arrays=arrays)}")

@@ -93,6 +93,12 @@ def test_command_line(tmp_path, capsys):
     assert "donut/paper (2 seeds" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", recording.RECIPES)
+def test_every_recipe_trains_without_naming_a_preset(name, capsys):
+    assert cli.main(["train", name, "--smoke"]) == 0
+    assert f"{name}/" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -127,6 +127,8 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str = "") -> HTML:
         first, *rest = (html.escape(str(cell)) for cell in row.values())
         body += f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
-    return HTML(
-        f'<div class="nd-table"><table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    # It scrolls sideways on a phone, so the keyboard must be able to reach it.
+    opening = (
+        f'<div class="nd-table" tabindex="0" role="region" aria-label="{html.escape(caption or "table")}">'
     )
+    return HTML(f"{opening}<table>{title}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")
