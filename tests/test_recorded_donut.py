@@ -60,7 +60,7 @@ def test_no_tuned_baseline_reaches_ours_on_both_axes(baseline):
 
 
 def test_ours_is_ahead_of_the_best_baselines_on_both_axes():
-    """The best of each family by the score that tuning named beforehand."""
+    """The best of each family by the score of the recorded tuning."""
     for family in ("bourgan", "kernel_density"):
         members = [preset for preset in BASELINES if preset.startswith(family)]
         best = max(members, key=lambda p: values(p, 256, "cover").mean() - values(p, 256, "outlier").mean())
