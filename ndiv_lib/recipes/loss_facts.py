@@ -19,6 +19,10 @@ from ndiv_lib.ndiv import ndiv_loss
 from ndiv_lib.recipes.recording import Cell, Measured
 
 SCALE = 10.0  # by which outputs are stretched where a law of scaling is measured
+NUM_SAMPLES = (4, 8, 16, 32, 64, 128, 256)
+NUM_CLUSTERS = (2, 4, 8, 16, 32)
+OUTLIER_DISTANCES = (10.0, 100.0, 1000.0)
+NOISES = (1e-1, 1e-3, 1e-6, 1e-9)
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,12 @@ class Config:
     num_samples: int = 64  # half of the released code's batch: a double loop in Python takes its time
     latent_dim: int = 2  # Fig. 2
     output_dim: int = 3  # another than the latent's, so that nothing holds by coincidence
-    outputs: Literal["spread", "identical"] = "spread"  # standard normal, or total collapse
+    outputs: Literal["spread", "identical", "clusters"] = (
+        "spread"  # standard normal, total collapse, or tight clusters
+    )
+    num_clusters: int = 1  # which latent falls into which is a matter of chance, as in mode collapse
+    cluster_spread: float = 1e-3  # standard deviation within a cluster; centers are standard normal
+    outlier_distance: float = 0.0  # above 0: the first output is moved that far from the origin
     alpha: float = 0.5  # Sec. 5
     p: Literal[1, 2] = 2  # Eq. 1-2
     weight: float = 1.0  # Eq. 5 prints none
@@ -83,6 +92,13 @@ def facts(config: Config, seed: int) -> dict[str, float]:
     shift = torch.randn(config.output_dim, generator=random, dtype=torch.float64)
     if config.outputs == "identical":
         outputs = outputs[:1].repeat(n, 1)
+    if config.outputs == "clusters":
+        centers = torch.randn(config.num_clusters, config.output_dim, generator=random, dtype=torch.float64)
+        member = torch.randint(config.num_clusters, (n,), generator=random)
+        noise = torch.randn(n, config.output_dim, generator=random, dtype=torch.float64)
+        outputs = centers[member] + config.cluster_spread * noise
+    if config.outlier_distance:
+        outputs[0] = config.outlier_distance * outputs[0] / outputs[0].norm()
     compared = outputs[torch.randperm(n, generator=random)] if config.shuffle else outputs
 
     def matrix(points: Tensor) -> Tensor:
@@ -118,6 +134,8 @@ def facts(config: Config, seed: int) -> dict[str, float]:
         "loss_over_bound": float(value) * (n - 1) / alpha,
         "collapse_over_bound": float(loss(torch.zeros_like(outputs))) * (n - 1) / alpha,
         "collapse_gradient": float(gradient(loss, torch.zeros_like(outputs)).norm()),
+        "gradient_norm": float(slope.norm()),
+        "first_share": float(y[1:, 0].mean()),  # of the other samples' row sums: 1 / (n - 1) on average
         "value_change_scale": relative(loss(SCALE * outputs), value),
         "value_change_motion": relative(loss(outputs @ rotation + shift), value),
         "distance_change_scale": relative(matrix(SCALE * outputs), y),
@@ -169,4 +187,15 @@ def smoke(config: Config) -> Config:
     return replace(config, num_samples=8)
 
 
-CELLS = [Cell(name, config, tuple(range(10)), stack=10, priority=20) for name, config in PRESETS.items()]
+# What the value sees, and what it does not: batch size, clusters, one outlier, noise about total collapse.
+VARIANTS: dict[str, Config] = {
+    **{f"n-{n}": Config(num_samples=n) for n in NUM_SAMPLES},
+    **{f"clusters-{k}": Config(outputs="clusters", num_clusters=k) for k in NUM_CLUSTERS},
+    **{f"outlier-{r:g}": Config(outlier_distance=r) for r in OUTLIER_DISTANCES},
+    **{f"noise-{s:g}": Config(outputs="clusters", cluster_spread=s) for s in NOISES},
+}
+
+CELLS = [
+    Cell(name, config, tuple(range(10)), stack=10, priority=20)
+    for name, config in {**PRESETS, **VARIANTS}.items()
+]
