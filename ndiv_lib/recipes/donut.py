@@ -6,63 +6,21 @@ by how many of its points fall outside. All seeds of a cell train as one stacked
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
 
-from ndiv_lib.adversarial import Objective, discriminator_loss, generator_loss
-from ndiv_lib.baselines import bourgain_embedding, bourgan_loss, bourgan_scale, sample_kernel_density
+from ndiv_lib.baselines import sample_kernel_density
 from ndiv_lib.data.toy import DONUT_OUTER_RADIUS, inside_donut, sample_donut
 from ndiv_lib.metrics.coverage import cover_rate, outlier_rate
-from ndiv_lib.ndiv import Reduction, ndiv_loss
+from ndiv_lib.recipes.planar import Config, Sampler, Watch, train
 from ndiv_lib.recipes.recording import Cell, Measured
-from ndiv_lib.training.stacked import StackedDraws, StackedMLP
+from ndiv_lib.training.stacked import StackedDraws
 
 CELL_SIZE = 0.1  # not printed; 5,000 real points then cover .99, so that the ceiling is near 1
 NEAR = 0.1  # a training point is reached if a sample comes this close
-
-Sampler = Callable[[int], Tensor]
-Watch = Callable[[int, Sampler], None]
-Method = Literal["gan", "bourgan", "kernel_density", "training_set", "real"]
-
-
-@dataclass(frozen=True)
-class Config:
-    """Everything that decides a run, except the seeds. Where the paper prints nothing, the comment gives the reason."""
-
-    method: Method = "gan"
-    num_train: int = 256  # the paper shows "sparse" data and prints no count
-    num_samples: int = 5000  # Sec. 1: "we generate 5k new samples"
-    num_steps: int = 3000  # plain and `paper` runs no longer change much
-    batch_size: int = 128  # released code
-    hidden: int = 64  # half the released code's width: enough for an annulus
-    discriminator_hidden: int = 0  # 0: as the generator; a smaller one draws a smoother boundary
-    latent: Literal["square", "disc"] = "square"  # the paper's uniform latent
-    latent_dim: int = 2  # Fig. 2 draws a 2-D latent; the released code's is 25-D
-    learning_rate: float = 1e-3  # released code, Adam with betas (0.5, 0.999)
-    decay: float = 0.0  # share of the run, at its end, over which the learning rate falls linearly to zero
-    objective: Objective = "nonsaturating"  # released code
-    r1_weight: float = 0.0
-    r2_weight: float = 0.0
-    discriminator_features: int = 0  # random Fourier features beside the coordinates
-    num_generators: int = 1  # trained independently on the same points; what is sampled is their mixture
-    average_half_life: float = 0.0  # of the generator's weights, as a share of the run; 0: last weights
-    alpha: float = 0.5  # Sec. 5
-    diversity_weight: float = 0.0  # of the NDiv loss, in the reduction below
-    reduction: Reduction = "paper"
-    detach_normalizer: bool = True  # Algorithm 1, line 6
-    alternate: bool = False  # released code: 3 discriminator, 3 NDiv, 3 GAN steps, one Adam, instead of Eq. 5
-    bourgan_width: float = 0.01  # released code
-    bourgan_weight: float = 0.1  # released code
-    bandwidth: float = 0.1
-    watch_steps: tuple[int, ...] = ()  # steps at which the points are kept, for films
-
 
 _NDIV = Config(diversity_weight=1e4)  # the weight is not printed: released code
 # The stabilizers that tuning kept: a gradient penalty, a small discriminator on smooth features, steps that end small,
@@ -97,150 +55,6 @@ PRESETS: dict[str, Config] = {
     "training_set": Config(method="training_set"),
     "real": Config(method="real"),
 }
-
-
-def draw_latents(config: Config, draws: StackedDraws, num_samples: int) -> Tensor:
-    """Latents ``(k, num_samples, latent_dim)``: the unit cube, or a centered disc of radius 2."""
-    if config.latent == "square":
-        return draws.rand(num_samples, config.latent_dim)
-    radius, turn = draws.rand(num_samples, 2).unbind(-1)
-    angle = 2 * math.pi * turn
-    return 2 * radius.sqrt()[..., None] * torch.stack([angle.cos(), angle.sin()], dim=-1)
-
-
-class Discriminator(nn.Module):
-    """Stacked network on the coordinates, optionally with random Fourier features of them (Tancik et al. 2020)."""
-
-    def __init__(self, config: Config, draws: StackedDraws) -> None:
-        super().__init__()
-        self.frequencies = nn.Buffer(draws.randn(2, config.discriminator_features))
-        inputs, hidden = 2 + 2 * config.discriminator_features, config.discriminator_hidden or config.hidden
-        self.network = StackedMLP([inputs, hidden, hidden, 1], draws.generators)
-
-    def forward(self, points: Tensor) -> Tensor:
-        """Logits ``(k, n)`` of points ``(k, n, 2)``."""
-        return self.network(self._features(points)[0])[..., 0]
-
-    def with_penalty(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``(k, n)`` and half their squared gradients ``(k, n)``, for R1 and R2."""
-        features, phase = self._features(points)
-        logits, slope = self.network.with_input_gradient(features)
-        along, sine, cosine = slope.split([2, phase.shape[-1], phase.shape[-1]], dim=-1)
-        gradient = along + (sine * phase.cos() - cosine * phase.sin()) @ self.frequencies.mT
-        return logits[..., 0], 0.5 * gradient.square().sum(-1)
-
-    def _features(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        phase = points @ self.frequencies
-        return torch.cat([points, phase.sin(), phase.cos()], dim=-1), phase
-
-
-def train(config: Config, data: Tensor, seeds: Sequence[int], *, watch: Watch | None = None) -> Sampler:
-    """Train one generator per seed on its data ``(k, n, 2)``; return a sampler of ``(k, num_samples, 2)``.
-
-    ``watch(step, sampler)`` is called before the first step and after every step, for films.
-    """
-    draws, evaluation = StackedDraws(seeds, stream=1), StackedDraws(seeds, stream=2)
-    if config.method == "bourgan":
-        embeddings = [
-            bourgain_embedding(points, generator=g) for points, g in zip(data, draws.generators, strict=True)
-        ]
-        scales = torch.tensor(
-            [bourgan_scale(points, emb) for points, emb in zip(data, embeddings, strict=True)]
-        )
-
-    def latents(draws: StackedDraws, num_samples: int) -> Tensor:
-        if config.method != "bourgan":
-            return draw_latents(config, draws, num_samples)
-        pairs = zip(embeddings, draws.generators, strict=True)
-        width = config.bourgan_width
-        return torch.stack(
-            [sample_kernel_density(e, num_samples, bandwidth=width, generator=g) for e, g in pairs]
-        )
-
-    latent_dim = embeddings[0].shape[1] if config.method == "bourgan" else config.latent_dim
-    generator = StackedMLP([latent_dim, config.hidden, config.hidden, 2], draws.generators)
-    discriminator = Discriminator(config, draws)
-    adam = partial(torch.optim.Adam, lr=config.learning_rate, betas=(0.5, 0.999), fused=True)
-    generator_optimizer, discriminator_optimizer = (
-        adam(generator.parameters()),
-        adam(discriminator.parameters()),
-    )
-    averaged: nn.Module = generator
-    if config.average_half_life:
-        decay = 0.5 ** (1 / (config.average_half_life * config.num_steps))
-        averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
-
-    def sample(num_samples: int) -> Tensor:
-        with torch.no_grad():
-            return averaged(latents(evaluation, num_samples))
-
-    def discriminator_step() -> None:
-        discriminator.requires_grad_(True)
-        with torch.no_grad():
-            fake = generator(latents(draws, config.batch_size))
-        both = torch.cat([draws.batch(data, config.batch_size), fake], dim=1)
-        penalized = config.r1_weight or config.r2_weight
-        logits, slope = discriminator.with_penalty(both) if penalized else (discriminator(both), None)
-        real_logits, fake_logits = logits.chunk(2, dim=1)
-        loss = discriminator_loss(
-            real_logits=real_logits, fake_logits=fake_logits, objective=config.objective, reduction="none"
-        )
-        if slope is not None:
-            real_slope, fake_slope = slope.chunk(2, dim=1)
-            loss = loss + config.r1_weight * real_slope + config.r2_weight * fake_slope
-        _step(discriminator_optimizer, loss.mean(-1).sum())
-
-    def generator_step(*, adversarial: bool = True, diversity: bool = True) -> None:
-        discriminator.requires_grad_(False)  # half of its backward pass is not needed here
-        z = latents(draws, config.batch_size)
-        outputs = generator(z)
-        losses = []
-        if adversarial:
-            needs_real = config.objective == "relativistic"
-            real_logits = discriminator(draws.batch(data, config.batch_size)) if needs_real else None
-            fake_logits = discriminator(outputs)
-            per_sample = generator_loss(
-                fake_logits=fake_logits, real_logits=real_logits, objective=config.objective, reduction="none"
-            )
-            losses.append(per_sample.mean(-1))
-        if diversity and config.method == "bourgan":
-            losses.append(config.bourgan_weight * bourgan_loss(z * scales[:, None, None], outputs, scale=1.0))
-        elif diversity and config.diversity_weight:
-            per_model = config.batch_size - 1 if config.reduction == "sample" else 1
-            loss = ndiv_loss(
-                z, outputs, alpha=config.alpha, detach_normalizer=config.detach_normalizer, reduction="none"
-            )
-            losses.append(config.diversity_weight * per_model * loss)
-        _step(generator_optimizer, torch.stack(losses).sum())
-
-    if watch is not None:
-        watch(0, sample)
-    for step in range(config.num_steps):
-        if config.decay:
-            left = min(1.0, (1 - step / config.num_steps) / config.decay)
-            for group in generator_optimizer.param_groups + discriminator_optimizer.param_groups:
-                group["lr"] = left * config.learning_rate
-        if config.alternate:
-            for _ in range(3):
-                discriminator_step()
-            for _ in range(3):
-                generator_step(adversarial=False)
-            for _ in range(3):
-                generator_step(diversity=False)
-        else:
-            discriminator_step()
-            generator_step()
-        if isinstance(averaged, AveragedModel):
-            averaged.update_parameters(generator)
-        if watch is not None:
-            watch(step + 1, sample)
-    return sample
-
-
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 def training_data(config: Config, seeds: Sequence[int]) -> Tensor:

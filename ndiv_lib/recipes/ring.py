@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ndiv_lib.data.toy import ring_centers, sample_gaussians
 from ndiv_lib.metrics.modes import mode_report
-from ndiv_lib.recipes.donut import Config, Sampler, train
+from ndiv_lib.recipes.planar import Config, Sampler, train
 from ndiv_lib.recipes.recording import Cell, Measured
 from ndiv_lib.training.stacked import StackedDraws
 

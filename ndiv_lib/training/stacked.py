@@ -48,9 +48,10 @@ class StackedMLP(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map ``(k, n, sizes[0])`` to ``(k, n, sizes[-1])``, model by model."""
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        *hidden, (last_weight, last_bias) = self._layers()
+        for weight, bias in hidden:
             inputs = F.leaky_relu(torch.baddbmm(bias, inputs, weight), self.negative_slope)
-        return torch.baddbmm(self.biases[-1], inputs, self.weights[-1])
+        return torch.baddbmm(last_bias, inputs, last_weight)
 
     def with_input_gradient(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs ``(k, n, 1)`` and their gradients with respect to the inputs ``(k, n, sizes[0])``.
@@ -59,15 +60,20 @@ class StackedMLP(nn.Module):
         chain of products instead of a second backward pass through the first.
         """
         slopes = []
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+        *hidden, (last_weight, last_bias) = self._layers()
+        for weight, bias in hidden:
             before = torch.baddbmm(bias, inputs, weight)
             slopes.append(torch.where(before > 0, 1.0, self.negative_slope))
             inputs = before * slopes[-1]
-        outputs = torch.baddbmm(self.biases[-1], inputs, self.weights[-1])
-        gradient = self.weights[-1].mT.expand(-1, inputs.shape[1], -1)
-        for weight, slope in zip(reversed(self.weights[:-1]), reversed(slopes), strict=True):
+        outputs = torch.baddbmm(last_bias, inputs, last_weight)
+        gradient = last_weight.mT.expand(-1, inputs.shape[1], -1)
+        for (weight, _), slope in zip(reversed(hidden), reversed(slopes), strict=True):
             gradient = (gradient * slope) @ weight.mT
         return outputs, gradient
+
+    def _layers(self) -> list[tuple[Tensor, Tensor]]:
+        # Not slices: a slice of a ParameterList makes new parameters, which functional_call would miss.
+        return list(zip(self.weights, self.biases, strict=True))
 
     def unstack(self, index: int) -> MLP:
         """One of the models as an ordinary :class:`~ndiv_lib.models.MLP`."""
