@@ -14,7 +14,7 @@ import numpy as np
 
 from ndiv_lib.reporting.results import Result, load, save, stamp
 
-RECIPES = ("loss_facts", "donut", "digits", "ring", "free_points")
+RECIPES = ("loss_facts", "donut", "digits", "ring", "free_points", "ring_and_grid")
 
 
 @dataclass(frozen=True)
