@@ -6,7 +6,20 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ndiv_lib.data import grid_centers, inside_donut, ring_centers, sample_donut, sample_gaussians
+from ndiv_lib.data import (
+    distance_to_donut,
+    distance_to_hi,
+    grid_centers,
+    inside_donut,
+    inside_hi,
+    inside_uneven_ring,
+    ring_centers,
+    sample_donut,
+    sample_gaussians,
+    sample_hi,
+    sample_uneven_ring,
+)
+from ndiv_lib.data.toy import HI_GAP, HI_STROKES, UNEVENNESS
 from ndiv_lib.metrics import cover_rate, outlier_rate
 
 
@@ -21,6 +34,47 @@ def test_donut_is_uniform_by_area():
     assert float((radius < 1.5).float().mean()) == pytest.approx((1.5**2 - 1) / 3, abs=0.01)
     quadrant = (points > 0).all(1).float().mean()
     assert float(quadrant) == pytest.approx(0.25, abs=0.01)
+
+
+def test_hi_is_uniform_by_area_on_two_letters():
+    points = sample_hi(40_000, generator=torch.Generator().manual_seed(0))
+    assert bool(inside_hi(points).all())
+    areas = [(right - left) * (high - low) for left, right, low, high in HI_STROKES]
+    for (left, right, low, high), area in zip(HI_STROKES, areas, strict=True):
+        x, y = points.T
+        share = ((left < x) & (x < right) & (low < y) & (y < high)).float().mean()
+        assert float(share) == pytest.approx(area / sum(areas), abs=0.01)
+    low, high = HI_GAP
+    assert not bool(
+        inside_hi(torch.cartesian_prod(torch.linspace(low + 0.01, high - 0.01, 9), points[:50, 1])).any()
+    )
+    assert float(distance_to_hi(torch.tensor([(low + high) / 2, 0.2]))) == pytest.approx((high - low) / 2)
+
+
+def test_the_uneven_ring_has_the_density_it_says():
+    points = sample_uneven_ring(80_000, generator=torch.Generator().manual_seed(0))
+    assert bool(inside_uneven_ring(points).all())
+    radius, angle = points.norm(dim=1), torch.atan2(points[:, 1], points[:, 0])
+    assert float((radius < 1.7).float().mean()) == pytest.approx((1.7**2 - 1.4**2) / (4 - 1.4**2), abs=0.01)
+    edges = torch.linspace(-math.pi, math.pi, 13)
+    shares = torch.histogram(angle, edges).hist / len(points)
+    below = (edges + UNEVENNESS * edges.sin()) / (2 * math.pi)  # the distribution function
+    assert_close(shares, below.diff(), rtol=0, atol=0.005)
+    even = sample_uneven_ring(40_000, unevenness=0.0, generator=torch.Generator().manual_seed(0))
+    assert float(even.mean()) == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("distance", "inside", "sample"),
+    [(distance_to_donut, inside_donut, sample_donut), (distance_to_hi, inside_hi, sample_hi)],
+)
+def test_distances_are_those_to_the_nearest_real_point(distance, inside, sample):
+    random = torch.Generator().manual_seed(0)
+    points, real = 5 * torch.rand(300, 2, generator=random) - 2.5, sample(20_000, generator=random)
+    nearest = torch.cdist(points, real).amin(1)
+    assert bool((distance(points) <= nearest + 1e-6).all())
+    assert_close(distance(points), nearest, rtol=0, atol=0.1)
+    assert_close(distance(points) == 0, inside(points))
 
 
 def test_ring_and_grid_have_the_papers_geometry():
@@ -94,6 +148,7 @@ def test_more_of_the_real_samples_cover_more_and_none_is_an_outlier():
         (lambda x: outlier_rate(x * torch.nan, inside=everywhere), ValueError, "finite"),
         (lambda x: outlier_rate(x[:0], inside=everywhere), ValueError, "n >= 1"),
         (lambda x: sample_donut(5, inner_radius=2.0, outer_radius=1.0), ValueError, "inner_radius"),
+        (lambda x: sample_uneven_ring(5, unevenness=1.5), ValueError, "unevenness in"),
     ],
 )
 def test_bad_input_is_refused(call, error, message):

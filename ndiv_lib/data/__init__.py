@@ -2,17 +2,37 @@
 
 from ndiv_lib.data.digits import DigitsSplit, load_digits_split
 from ndiv_lib.data.images import ImageSet, describe_images, load_images
-from ndiv_lib.data.toy import grid_centers, inside_donut, ring_centers, sample_donut, sample_gaussians
+from ndiv_lib.data.toy import (
+    conditional_centers,
+    distance_to_donut,
+    distance_to_hi,
+    grid_centers,
+    inside_donut,
+    inside_hi,
+    inside_uneven_ring,
+    ring_centers,
+    sample_donut,
+    sample_gaussians,
+    sample_hi,
+    sample_uneven_ring,
+)
 
 __all__ = [
     "DigitsSplit",
     "ImageSet",
+    "conditional_centers",
     "describe_images",
+    "distance_to_donut",
+    "distance_to_hi",
     "grid_centers",
     "inside_donut",
+    "inside_hi",
+    "inside_uneven_ring",
     "load_digits_split",
     "load_images",
     "ring_centers",
     "sample_donut",
     "sample_gaussians",
+    "sample_hi",
+    "sample_uneven_ring",
 ]
