@@ -1,9 +1,10 @@
-"""BourGAN's parts and kernel density sampling."""
+"""The baselines' parts: embeddings, packs, steps ahead, losses."""
 
 import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from ndiv_lib import baselines
@@ -83,3 +84,101 @@ def test_kernel_density_has_data_mean_and_widened_variance():
 def test_bad_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# --- PacGAN, unrolled GAN, VEEGAN, VAE --------------------------------------------------------------------------------
+
+
+def test_packing_joins_neighbors():
+    samples = torch.arange(2 * 6 * 2).reshape(2, 6, 2)
+    packed = baselines.pack(samples, 3)
+    assert packed.shape == (2, 2, 6)
+    assert packed[1, 0].tolist() == samples[1, :3].flatten().tolist()
+    assert torch.equal(baselines.pack(samples, 1), samples)
+
+
+@pytest.mark.parametrize(("shape", "num_packed"), [((2, 5, 2), 2), ((4,), 2), ((4, 2), 0)])
+def test_packing_refuses(shape, num_packed):
+    with pytest.raises(ValueError, match="expected"):
+        baselines.pack(torch.zeros(shape), num_packed)
+
+
+def discriminator_and_points(seed=0):
+    torch.manual_seed(seed)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1)).double()
+    return net, torch.randn(16, 2, dtype=torch.float64), torch.randn(16, 2, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("num_before", [0, 3])
+def test_unrolled_parameters_are_those_of_adam(num_before):
+    net, real, fake = discriminator_and_points()
+    adam = torch.optim.Adam(net.parameters(), lr=1e-2, betas=(0.5, 0.999))
+
+    def loss(parameters):
+        logits = torch.func.functional_call(net, dict(parameters), (torch.cat([real, fake]),))
+        return F.softplus(-logits[:16]).mean() + F.softplus(logits[16:]).mean()
+
+    def steps(number):
+        for _ in range(number):
+            adam.zero_grad()
+            loss(dict(net.named_parameters())).backward()
+            adam.step()
+
+    steps(num_before)
+    before = [parameter.detach().clone() for parameter in net.parameters()]
+    ahead = baselines.unrolled_parameters(loss, net, adam, num_steps=5)
+    assert all(torch.equal(now, then) for now, then in zip(net.parameters(), before, strict=True))
+    steps(5)
+    for name, parameter in net.named_parameters():
+        assert_close(ahead[name], parameter, rtol=1e-6, atol=1e-9)
+
+
+def test_the_generator_feels_the_steps_ahead():
+    net, real, fake = discriminator_and_points()
+    adam = torch.optim.Adam(net.parameters(), lr=1e-2, betas=(0.5, 0.999))
+
+    def generator_loss(fake):
+        def loss(parameters):
+            logits = torch.func.functional_call(net, dict(parameters), (torch.cat([real, fake]),))
+            return F.softplus(-logits[:16]).mean() + F.softplus(logits[16:]).mean()
+
+        ahead = baselines.unrolled_parameters(loss, net, adam, num_steps=2)
+        return F.softplus(-torch.func.functional_call(net, ahead, (fake,))).mean()
+
+    assert torch.autograd.gradcheck(generator_loss, fake.requires_grad_(), eps=1e-6, atol=1e-5)
+
+
+def test_unrolling_refuses_negative_steps():
+    net, *_ = discriminator_and_points()
+    with pytest.raises(ValueError, match="num_steps >= 0"):
+        baselines.unrolled_parameters(
+            lambda p: p["0.bias"].sum(), net, torch.optim.Adam(net.parameters()), num_steps=-1
+        )
+
+
+def test_veegan_loss_by_a_loop():
+    z, r = torch.randn(2, 5, 3), torch.randn(2, 5, 3)
+    real, fake = torch.randn(2, 5), torch.randn(2, 5)
+    by_hand = [
+        sum(float(real[b, i] - fake[b, i] + (z[b, i] - r[b, i]).square().sum()) for i in range(5)) / 5
+        for b in range(2)
+    ]
+    value = baselines.veegan_loss(z, r, real_logits=real, fake_logits=fake)
+    assert_close(value, torch.tensor(by_hand))
+    with pytest.raises(ValueError, match="latents and reconstructions"):
+        baselines.veegan_loss(z, r[:, :4], real_logits=real, fake_logits=fake)
+
+
+def test_vae_loss_is_the_negative_bound():
+    from torch.distributions import Normal, kl_divergence
+
+    points, outputs, mean, log_variance = (torch.randn(7, 2, dtype=torch.float64) for _ in range(4))
+    std = 0.3
+    posterior = Normal(mean, (0.5 * log_variance).exp())
+    divergence = kl_divergence(posterior, Normal(torch.zeros_like(mean), 1.0)).sum(-1)
+    log_likelihood = Normal(outputs, std).log_prob(points).sum(-1)
+    constant = 2 * math.log(std * math.sqrt(2 * math.pi))
+    expected = (divergence - log_likelihood).mean() - constant
+    assert_close(baselines.vae_loss(points, outputs, mean, log_variance, std=std), expected)
+    with pytest.raises(ValueError, match="std"):
+        baselines.vae_loss(points, outputs, mean, log_variance, std=0.0)
