@@ -262,6 +262,7 @@ class _Bench:
         recipe: str | None = None,
         **options: Any,
     ) -> Iterator[Check]:
+        metric = metric.format(**names)
         addresses = [f"{recipe or self.rule.recipe}/{one.format(**names)}" for one in (cell, *baselines)]
         first, *others = [self.values(address, metric) for address in addresses]
         seeds = {"every": "every seed's", "some": "some seed's"}.get(options.get("of", ""), "median")
