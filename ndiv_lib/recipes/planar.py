@@ -31,7 +31,9 @@ from ndiv_lib.baselines import (
 from ndiv_lib.ndiv import Reduction, ndiv_loss
 from ndiv_lib.training.stacked import StackedDraws, StackedMLP
 
-Sampler = Callable[[int], Tensor]
+Sampler = Callable[
+    [int | Tensor], Tensor
+]  # of a number of fresh latents, or of given latents (k, n, latent_dim)
 Watch = Callable[[int, Sampler], None]
 Method = Literal["gan", "bourgan", "veegan", "vae", "kernel_density", "training_set", "real"]
 Schedule = Literal["constant", "cosine", "hold_then_fall"]
@@ -71,7 +73,9 @@ class Config:
     diversity_weight: float = 0.0  # of the NDiv loss, in the reduction below
     diversity_schedule: Schedule = "constant"  # of that weight over the run
     reduction: Reduction = "paper"
+    group_size: int = 0  # latents that NDiv compares with each other; 0: the whole batch
     detach_normalizer: bool = True  # Algorithm 1, line 6
+    shuffle_pairs: bool = False  # a null: the NDiv loss gets the latents of other outputs
     alternate: bool = False  # released code: 3 discriminator, 3 NDiv, 3 GAN steps, one Adam, instead of Eq. 5
     shared_adam: bool = True  # if alternating: NDiv and GAN steps share their moments, as released
     num_packed: int = 1  # PacGAN: samples that the discriminator judges together
@@ -143,13 +147,13 @@ def train(
     watch: Watch | None = None,
     early: tuple[int, Tensor] | None = None,
 ) -> Sampler:
-    """Train one generator per seed on its data ``(k, n, 2)``; return a sampler of ``(k, num_samples, 2)``.
+    """Train one generator per seed on its data ``(k, n, 2)``; return a sampler of ``(k, num_samples, 2)``, also at given latents.
 
     ``watch(step, sampler)`` is called before the first iteration and after every one, for films. ``early`` holds other data, and
     the number of iterations for which they take the data's place.
     """
     if config.method == "vae":
-        return _train_vae(config, data, seeds)
+        return _vae_sampler(config, train_vae(config, data, seeds)[1], seeds)
     if config.method == "veegan":
         return _train_veegan(config, data, seeds)
     draws, evaluation = StackedDraws(seeds, stream=1), StackedDraws(seeds, stream=2)
@@ -182,13 +186,14 @@ def train(
         averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
     size = config.batch_size // config.num_packed * config.num_packed
     noise = 0.0  # its standard deviation at this iteration
-    weight = config.diversity_weight * (config.batch_size - 1 if config.reduction == "sample" else 1)
+    compared = config.group_size or size  # with each other
+    weight = config.diversity_weight * (compared - 1 if config.reduction == "sample" else 1)
     strength = 1.0  # of that weight at this iteration
     points = data  # at this iteration
 
-    def sample(num_samples: int) -> Tensor:
+    def sample(which: int | Tensor) -> Tensor:
         with torch.no_grad():
-            return averaged(latents(evaluation, num_samples))
+            return averaged(which if isinstance(which, Tensor) else latents(evaluation, which))
 
     def seen(points: Tensor) -> Tensor:
         """What the discriminator sees of points ``(k, n, 2)``: with noise, and packed."""
@@ -235,10 +240,15 @@ def train(
     def diversity(z: Tensor, outputs: Tensor) -> Tensor:
         if config.method == "bourgan":
             return config.bourgan_weight * bourgan_loss(z * scales[:, None, None], outputs, scale=1.0)
+        partners = z.roll(1, dims=1) if config.shuffle_pairs else z  # independent draws: as good as at random
         loss = ndiv_loss(
-            z, outputs, alpha=config.alpha, detach_normalizer=config.detach_normalizer, reduction="none"
+            partners.unflatten(1, (-1, compared)),
+            outputs.unflatten(1, (-1, compared)),
+            alpha=config.alpha,
+            detach_normalizer=config.detach_normalizer,
+            reduction="none",
         )
-        return strength * weight * loss
+        return strength * weight * loss.mean(-1)
 
     def generator_step(*terms: Literal["adversarial", "diversity"]) -> None:
         discriminator.requires_grad_(
@@ -294,9 +304,12 @@ def schedule(name: Schedule, progress: float) -> float:
     return 1.0
 
 
-def _train_vae(config: Config, data: Tensor, seeds: Sequence[int]) -> Sampler:
-    """A variational autoencoder whose decoder is the generator (Kingma and Welling 2014)."""
-    draws, evaluation = StackedDraws(seeds, stream=1), StackedDraws(seeds, stream=2)
+def train_vae(config: Config, data: Tensor, seeds: Sequence[int]) -> tuple[StackedMLP, StackedMLP]:
+    """Encoder and decoder of a variational autoencoder, one per seed (Kingma and Welling 2014).
+
+    The encoder gives mean and log variance, side by side; the decoder is the generator.
+    """
+    draws = StackedDraws(seeds, stream=1)
     hidden = [config.hidden] * config.num_hidden
     decoder = StackedMLP([config.latent_dim, *hidden, 2], draws.generators)
     encoder = StackedMLP([2, *hidden, 2 * config.latent_dim], draws.generators)
@@ -306,11 +319,17 @@ def _train_vae(config: Config, data: Tensor, seeds: Sequence[int]) -> Sampler:
         mean, log_variance = encoder(points).chunk(2, dim=-1)
         z = mean + (0.5 * log_variance).exp() * draws.randn(config.batch_size, config.latent_dim)
         _step(optimizer, vae_loss(points, decoder(z), mean, log_variance, std=config.vae_std).sum())
+    return encoder, decoder
 
-    def sample(num_samples: int) -> Tensor:
+
+def _vae_sampler(config: Config, decoder: StackedMLP, seeds: Sequence[int]) -> Sampler:
+    evaluation = StackedDraws(seeds, stream=2)
+
+    def sample(which: int | Tensor) -> Tensor:
+        z = which if isinstance(which, Tensor) else evaluation.randn(which, config.latent_dim)
         with torch.no_grad():
-            means = decoder(evaluation.randn(num_samples, config.latent_dim))
-        return means + config.vae_std * evaluation.randn(num_samples, 2)
+            means = decoder(z)
+        return means + config.vae_std * evaluation.randn(z.shape[1], 2)
 
     return sample
 
@@ -345,9 +364,10 @@ def _train_veegan(config: Config, data: Tensor, seeds: Sequence[int]) -> Sampler
         loss = veegan_loss(z, reconstruction, real_logits=real_logits, fake_logits=fake_logits)
         _step(optimizer, loss.sum())
 
-    def sample(num_samples: int) -> Tensor:
+    def sample(which: int | Tensor) -> Tensor:
+        z = which if isinstance(which, Tensor) else draw_latents(config, evaluation, which)
         with torch.no_grad():
-            return generator(draw_latents(config, evaluation, num_samples))
+            return generator(z)
 
     return sample
 
