@@ -14,7 +14,7 @@ import numpy as np
 
 from ndiv_lib.reporting.results import Result, load, save, stamp
 
-RECIPES = ("loss_facts", "donut", "digits", "ring", "free_points", "ring_and_grid")
+RECIPES = ("loss_facts", "donut", "digits", "ring", "linear", "cubic", "isometry", "free_points", "ring_and_grid", "psd")
 
 
 @dataclass(frozen=True)
