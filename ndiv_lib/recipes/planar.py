@@ -31,9 +31,8 @@ from ndiv_lib.baselines import (
 from ndiv_lib.ndiv import Reduction, ndiv_loss
 from ndiv_lib.training.stacked import StackedDraws, StackedMLP
 
-Sampler = Callable[
-    [int | Tensor], Tensor
-]  # of a number of fresh latents, or of given latents (k, n, latent_dim)
+# of so many fresh latents, or of given ones (k, n, latent_dim)
+Sampler = Callable[[int | Tensor], Tensor]
 Watch = Callable[[int, Sampler], None]
 Method = Literal["gan", "bourgan", "veegan", "vae", "kernel_density", "training_set", "real"]
 Schedule = Literal["constant", "cosine", "hold_then_fall"]
