@@ -14,7 +14,20 @@ import numpy as np
 
 from ndiv_lib.reporting.results import Result, load, save, stamp
 
-RECIPES = ("loss_facts", "donut", "digits", "ring", "linear", "cubic", "isometry", "free_points", "ring_and_grid", "psd")
+RECIPES = (
+    "loss_facts",
+    "donut",
+    "digits",
+    "ring",
+    "linear",
+    "cubic",
+    "isometry",
+    "free_points",
+    "ring_and_grid",
+    "psd",
+    "conditional",
+    "weight_law",
+)
 
 
 @dataclass(frozen=True)
