@@ -27,6 +27,8 @@ RECIPES = (
     "psd",
     "conditional",
     "weight_law",
+    "feasibility",
+    "ndiv_alone",
 )
 
 
