@@ -53,8 +53,8 @@ class Config:
     num_samples: int = 200  # per condition, measured
 
 
-_BOURGAN = Config(diversity="bourgan", scale=0.3, weight=0.1)
-_HINGE = Config(diversity="hinge", scale=0.3, weight=0.1)
+_BOURGAN = Config(diversity="bourgan", scale=1.0, weight=0.03)
+_HINGE = Config(diversity="hinge", scale=1.0, weight=0.1)
 PRESETS: dict[str, Config] = {
     **{f"ndiv_{alpha}": Config(alpha=alpha) for alpha in (0.5, 0.8, 1.0)},
     "mixed": Config(normalizer="batch"),
