@@ -24,13 +24,14 @@ _BASE = Config(
 
 
 def _config(way: str, n: int, weight: float) -> Config:
-    size = {"batch": {"batch_size": n}, "groups": {"group_size": n}}[way]
-    return replace(_BASE, diversity_weight=weight, **size)
+    if way == "groups":
+        return replace(_BASE, diversity_weight=weight, group_size=n)
+    return replace(_BASE, diversity_weight=weight, batch_size=n)
 
 
 PRESETS: dict[str, Config] = {
     f"{way}-n{n}-w{weight:g}": _config(way, n, weight)
-    for way in ("groups", "batch")
+    for way in ("batch",)
     for n in NUM_LATENTS
     for weight in WEIGHTS
 }
