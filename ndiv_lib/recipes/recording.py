@@ -29,6 +29,8 @@ RECIPES = (
     "weight_law",
     "feasibility",
     "ndiv_alone",
+    "arc",
+    "unfolding",
 )
 
 
