@@ -82,7 +82,24 @@ def _family(name: str) -> str:
 BOURGAN_WIDTHS = (0.01, 0.1, 0.3, 1.0)
 # The best of eight settings each, by modes / number of modes - fail rate on the tuning seeds (cells `tuning-...`; a test
 # compares). VEEGAN, PacGAN and BourGAN print settings for other data only.
-TUNED: dict[Task, dict[str, dict[str, Any]]] = {"ring": {}, "grid": {}}
+TUNED: dict[Task, dict[str, dict[str, Any]]] = {
+    "ring": {
+        "gan": {"learning_rate": 2e-3, "latent_dim": 2},
+        "pacgan": {"learning_rate": 2e-3, "latent_dim": 2},
+        "veegan": {"learning_rate": 1e-3, "latent_dim": 2},
+        "unrolled": {"learning_rate": 1e-3, "latent_dim": 2},
+        "bourgan": {"learning_rate": 1e-3},
+        "vae": {"learning_rate": 2e-3, "vae_std": 0.1},
+    },
+    "grid": {
+        "gan": {"learning_rate": 1e-3, "latent_dim": 2},
+        "pacgan": {"learning_rate": 5e-4, "latent_dim": 2},
+        "veegan": {"learning_rate": 2e-3, "latent_dim": 2},
+        "unrolled": {"learning_rate": 2e-3, "latent_dim": 2},
+        "bourgan": {"learning_rate": 5e-4},
+        "vae": {"learning_rate": 2e-3, "vae_std": 0.4},
+    },
+}
 # What worked best here; see the chapter for how it was found.
 _STABLE: dict[str, Any] = {
     "latent": "codebook",
