@@ -170,3 +170,7 @@ CELLS += [
     Cell(f"ndiv_{alpha}-exact", replace(PRESETS[f"ndiv_{alpha}"], noise=0.0), SEEDS, stack=10)
     for alpha in (0.5, 1.0)
 ]
+# After 1,500 steps some seeds of the detached form still had a direction to find.
+CELLS += [
+    Cell("ndiv_1.0-longer", replace(PRESETS["ndiv_1.0"], num_steps=4500, watch_every=75), SEEDS, stack=10)
+]
