@@ -23,8 +23,8 @@ class Config:
     """Everything that decides the numbers, except the seeds."""
 
     curve: Literal["arc", "line"] = "arc"
-    least_turn: float = math.pi / 2  # an arc shorter than a quarter is nearly straight
-    largest_turn: float = 1.9 * math.pi  # nearly closed
+    least_share: float = 0.25  # of the circle; a shorter arc is nearly straight
+    largest_share: float = 0.95  # of the circle; nearly closed
     num_points: int = 5  # P1 to P5 of Fig. 2
     alpha: float = 1.0  # Sec. 3: "alpha about 1"
 
@@ -53,9 +53,9 @@ def free_slack(num_points: int, turn: float) -> float:
 def facts(config: Config, seed: int) -> dict[str, float]:
     """All numbers of one draw, in float64."""
     random = torch.Generator().manual_seed(seed)
-    share = float(torch.rand((), generator=random, dtype=torch.float64))
-    turn = config.least_turn + share * (config.largest_turn - config.least_turn)
-    turn = turn if config.curve == "arc" else 0.0
+    place = float(torch.rand((), generator=random, dtype=torch.float64))
+    share = config.least_share + place * (config.largest_share - config.least_share)
+    turn = 2 * math.pi * share if config.curve == "arc" else 0.0
     a, b, c = torch.rand(3, generator=random, dtype=torch.float64).sort().values
     ab, bc, ac = _legs(arc(torch.stack([a, b, c]), turn))
     places = torch.linspace(0, 1, config.num_points, dtype=torch.float64)

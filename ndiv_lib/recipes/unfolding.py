@@ -61,12 +61,12 @@ class Shape:
     inner_radius: float = 0.0  # of the hole, if there is one
 
 
-_RING = {"inner_radius": UNEVEN_RING_INNER_RADIUS, "outer_radius": UNEVEN_RING_OUTER_RADIUS}
+_to_ring = partial(
+    distance_to_donut, inner_radius=UNEVEN_RING_INNER_RADIUS, outer_radius=UNEVEN_RING_OUTER_RADIUS
+)
 SHAPES: dict[ShapeName, Shape] = {
     "hi": Shape(sample_hi, inside_hi, distance_to_hi),
-    "ring": Shape(
-        sample_uneven_ring, inside_uneven_ring, partial(distance_to_donut, **_RING), UNEVEN_RING_INNER_RADIUS
-    ),
+    "ring": Shape(sample_uneven_ring, inside_uneven_ring, _to_ring, UNEVEN_RING_INNER_RADIUS),
     "donut": Shape(sample_donut, inside_donut, distance_to_donut, 1.0),
 }
 
