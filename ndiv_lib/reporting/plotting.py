@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import html
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ndiv_lib.reporting.results import load
 from ndiv_lib.reporting.style import COLORS, MARKERS
@@ -56,6 +59,45 @@ def draw_region(axes: Any, *radii: float) -> None:
     angle = np.linspace(0, 2 * np.pi, 200)
     for radius in radii:
         axes.plot(radius * np.cos(angle), radius * np.sin(angle), color="#bbbbbb", linewidth=0.8, zorder=0)
+
+
+def draw_support(axes: Any, inside: Callable[[Tensor], Tensor], *, reach: float = 2.4) -> None:
+    """The region where ``inside`` is true in light gray; the panel shows ``[-reach, reach]`` in both directions."""
+    along = torch.linspace(-reach, reach, 240)
+    region = inside(torch.cartesian_prod(along, along)).reshape(240, 240).T
+    axes.imshow(
+        np.where(region[..., None], 0.91, 1.0).repeat(3, axis=-1),
+        origin="lower",
+        extent=(-reach, reach, -reach, reach),
+        zorder=0,
+    )
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def draw_mesh(axes: Any, mesh: Any, *, method: str) -> None:
+    """The image ``(m * m, 2)`` of an m by m mesh of the latent square, as lines in the method's color."""
+    side = math.isqrt(len(mesh))
+    lines = np.asarray(mesh, dtype=float).reshape(side, side, 2)
+    for family in (lines, lines.swapaxes(0, 1)):
+        axes.plot(*family.transpose(2, 1, 0), color=COLORS[method], linewidth=0.5, alpha=0.55)
+
+
+def draw_walk(axes: Any, path: Any, *, stops: Sequence[float] = (), color: str = "#c9960c") -> None:
+    """A path ``(num_points, 2)`` in gold, with numbered stops at shares of its points."""
+    points = np.asarray(path, dtype=float)
+    axes.plot(*points.T, color=color, linewidth=2.2)
+    for number, share in enumerate(stops, start=1):
+        spot = points[round(share * (len(points) - 1))]
+        axes.plot(*spot, "o", color="white", markeredgecolor=color, markeredgewidth=1.5, markersize=10)
+        axes.text(*spot, number, ha="center", va="center_baseline", fontsize=9)
+
+
+def draw_matrix(axes: Any, matrix: Any, *, title: str = "", note: str = "", largest: float = 0.4) -> None:
+    """A matrix of normalized distances, white at 0 and dark at ``largest``."""
+    axes.imshow(np.asarray(matrix, dtype=float), cmap="Blues", vmin=0, vmax=largest)
+    axes.set(xticks=[], yticks=[], xlabel=note)
+    axes.set_title(title, fontsize=10, fontweight="normal")
 
 
 def draw_seeds(
