@@ -19,7 +19,7 @@ from ndiv_lib.reporting.results import RECORDED, load
 NUM_LATENTS = (8, 16, 32, 64, 128, 256)
 WEIGHTS = (0.5, 2.0, 8.0, 32.0, 128.0, 512.0)  # in the "sample" reduction
 _BASE = Config(
-    latent="disc", alpha=0.6, reduction="sample", num_steps=800, average_half_life=0.1, batch_size=256
+    latent="disc", alpha=0.6, reduction="sample", num_steps=600, average_half_life=0.1, batch_size=256
 )
 
 
@@ -35,10 +35,7 @@ PRESETS: dict[str, Config] = {
     for n in NUM_LATENTS
     for weight in WEIGHTS
 }
-CELLS = [
-    Cell(name, config, tuple(range(5)), priority=3 if name.startswith("batch") else 1)
-    for name, config in PRESETS.items()
-]
+CELLS = [Cell(name, config, tuple(range(5)), priority=2) for name, config in PRESETS.items()]
 
 
 def run(config: Config, seeds: Sequence[int]) -> Measured:

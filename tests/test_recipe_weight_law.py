@@ -1,0 +1,37 @@
+"""The sweep of NDiv's weight over the number of latents: its bookkeeping, and what the records say."""
+
+import numpy as np
+import pytest
+
+from ndiv_lib.recipes import weight_law
+
+
+def test_every_way_runs():
+    for name in "batch-n8-w8":
+        measured = weight_law.run(weight_law.smoke(weight_law.PRESETS[name]), [0])
+        assert measured.n_generated == 500 and not measured.arrays
+
+
+def test_best_weight_of_a_parabola_is_its_top():
+    log_weights = np.log2(weight_law.WEIGHTS)
+    tops = np.array([2.3, 4.0, 5.9])
+    scores = 1 - 0.01 * (log_weights - tops[:, None]) ** 2
+    assert weight_law.best_weight(scores) == pytest.approx(tops)
+
+
+def test_best_weight_at_an_end_is_that_end():
+    log_weights = np.log2(weight_law.WEIGHTS)
+    scores = np.stack([log_weights, -log_weights, np.zeros_like(log_weights)])
+    assert weight_law.best_weight(scores)[:2] == pytest.approx([log_weights[-1], log_weights[0]])
+    assert np.isfinite(weight_law.best_weight(scores)).all()
+
+
+@pytest.mark.parametrize("slope", [0.0, -1.0, 0.5])
+def test_slope_of_a_line(slope):
+    line = 3 + slope * np.log2(weight_law.NUM_LATENTS)
+    assert weight_law.slope_over_latents(line) == pytest.approx(slope)
+
+
+def test_resampling_keeps_a_cell_without_spread():
+    scores = np.broadcast_to(np.arange(12.0).reshape(2, 6, 1), (2, 6, 5))
+    assert (weight_law.resampled(scores, 7) == scores[None, ..., 0]).all()
