@@ -6,10 +6,9 @@ import pytest
 from ndiv_lib.recipes import weight_law
 
 
-def test_every_way_runs():
-    for name in "batch-n8-w8":
-        measured = weight_law.run(weight_law.smoke(weight_law.PRESETS[name]), [0])
-        assert measured.n_generated == 500 and not measured.arrays
+def test_a_preset_runs():
+    measured = weight_law.run(weight_law.smoke(weight_law.PRESETS["n8-w8"]), [0])
+    assert measured.n_generated == 500 and not measured.arrays
 
 
 def test_best_weight_of_a_parabola_is_its_top():

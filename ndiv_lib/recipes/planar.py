@@ -72,7 +72,6 @@ class Config:
     diversity_weight: float = 0.0  # of the NDiv loss, in the reduction below
     diversity_schedule: Schedule = "constant"  # of that weight over the run
     reduction: Reduction = "paper"
-    group_size: int = 0  # latents that NDiv compares with each other; 0: the whole batch
     detach_normalizer: bool = True  # Algorithm 1, line 6
     shuffle_pairs: bool = False  # a null: the NDiv loss gets the latents of other outputs
     alternate: bool = False  # released code: 3 discriminator, 3 NDiv, 3 GAN steps, one Adam, instead of Eq. 5
@@ -185,8 +184,7 @@ def train(
         averaged = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
     size = config.batch_size // config.num_packed * config.num_packed
     noise = 0.0  # its standard deviation at this iteration
-    compared = config.group_size or size  # with each other
-    weight = config.diversity_weight * (compared - 1 if config.reduction == "sample" else 1)
+    weight = config.diversity_weight * (size - 1 if config.reduction == "sample" else 1)
     strength = 1.0  # of that weight at this iteration
     points = data  # at this iteration
 
@@ -241,13 +239,13 @@ def train(
             return config.bourgan_weight * bourgan_loss(z * scales[:, None, None], outputs, scale=1.0)
         partners = z.roll(1, dims=1) if config.shuffle_pairs else z  # independent draws: as good as at random
         loss = ndiv_loss(
-            partners.unflatten(1, (-1, compared)),
-            outputs.unflatten(1, (-1, compared)),
+            partners,
+            outputs,
             alpha=config.alpha,
             detach_normalizer=config.detach_normalizer,
             reduction="none",
         )
-        return strength * weight * loss.mean(-1)
+        return strength * weight * loss
 
     def generator_step(*terms: Literal["adversarial", "diversity"]) -> None:
         discriminator.requires_grad_(

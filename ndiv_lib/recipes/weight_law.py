@@ -1,7 +1,6 @@
-"""Which weight NDiv wants, for 8 to 256 latents (NDiv, Eq. 4 and 5 print none): the donut, with the weight swept at each n.
+"""Which weight NDiv wants with 8 to 256 latents (NDiv, Eq. 4 and 5 print none): the donut, with the weight swept at each n.
 
-Two ways to have n latents: a batch of n, and a batch of 256 in groups of n, which leaves the GAN as it is. Networks, training
-and measures are the donut's.
+Networks, training and measures are the donut's; n is the batch, of latents and of real points.
 """
 
 from __future__ import annotations
@@ -14,24 +13,14 @@ import numpy as np
 from ndiv_lib.recipes import donut
 from ndiv_lib.recipes.donut import Config
 from ndiv_lib.recipes.recording import Cell, Measured
-from ndiv_lib.reporting.results import RECORDED, load
+from ndiv_lib.reporting.results import load
 
 NUM_LATENTS = (8, 16, 32, 64, 128, 256)
 WEIGHTS = (0.5, 2.0, 8.0, 32.0, 128.0, 512.0)  # in the "sample" reduction
-_BASE = Config(
-    latent="disc", alpha=0.6, reduction="sample", num_steps=600, average_half_life=0.1, batch_size=256
-)
-
-
-def _config(way: str, n: int, weight: float) -> Config:
-    if way == "groups":
-        return replace(_BASE, diversity_weight=weight, group_size=n)
-    return replace(_BASE, diversity_weight=weight, batch_size=n)
-
+_BASE = Config(latent="disc", alpha=0.6, reduction="sample", num_steps=600, average_half_life=0.1)
 
 PRESETS: dict[str, Config] = {
-    f"{way}-n{n}-w{weight:g}": _config(way, n, weight)
-    for way in ("batch",)
+    f"n{n}-w{weight:g}": replace(_BASE, batch_size=n, diversity_weight=weight)
     for n in NUM_LATENTS
     for weight in WEIGHTS
 }
@@ -46,12 +35,9 @@ def run(config: Config, seeds: Sequence[int]) -> Measured:
 smoke = donut.smoke
 
 
-def recorded_scores(way: str) -> np.ndarray:
+def recorded_scores() -> np.ndarray:
     """Cover minus outliers, the donut's score, of every recorded run: ``(latents, weights, seeds)``."""
-    values = [
-        [load("weight_law", f"{way}-n{n}-w{w:g}", folder=RECORDED).values for w in WEIGHTS]
-        for n in NUM_LATENTS
-    ]
+    values = [[load("weight_law", f"n{n}-w{weight:g}").values for weight in WEIGHTS] for n in NUM_LATENTS]
     return np.array([[np.subtract(v["cover"], v["outlier"]) for v in row] for row in values])
 
 
