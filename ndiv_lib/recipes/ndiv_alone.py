@@ -168,10 +168,10 @@ _CONFIGS = [
     replace(_NETWORK, alpha=1.0, bounded=True),
 ]
 # What Algorithm 1 does not do: differentiate the normalizer, or never update it.
-_CONFIGS += [
-    replace(base, latent_dim=dim, alpha=alpha, normalizer=normalizer)
+_OTHERWISE = [
+    replace(base, latent_dim=25, normalizer=normalizer)
     for base in (_POINTS, _NETWORK)
-    for dim, alpha in ((2, 1.0), (25, 0.5))
     for normalizer in ("differentiated", "frozen")
 ]
 CELLS = [Cell(_name(config), config, SEEDS, stack=10, priority=3) for config in _CONFIGS]
+CELLS += [Cell(_name(config), config, SEEDS, stack=10, priority=10) for config in _OTHERWISE]
