@@ -90,14 +90,14 @@ def draw_walk(axes: Any, path: Any, *, stops: Sequence[float] = (), color: str =
     for number, share in enumerate(stops, start=1):
         spot = points[round(share * (len(points) - 1))]
         axes.plot(*spot, "o", color="white", markeredgecolor=color, markeredgewidth=1.5, markersize=10)
-        axes.text(*spot, number, ha="center", va="center_baseline", fontsize=9)
+        axes.text(*spot, number, ha="center", va="center_baseline", fontsize=9, clip_on=True)
 
 
-def draw_matrix(axes: Any, matrix: Any, *, title: str = "", note: str = "", largest: float = 0.4) -> None:
-    """A matrix of normalized distances, white at 0 and dark at ``largest``."""
+def draw_matrix(axes: Any, matrix: Any, *, note: str = "", largest: float = 0.4) -> None:
+    """A matrix of normalized distances, white at 0 and dark at ``largest``, a note below."""
     axes.imshow(np.asarray(matrix, dtype=float), cmap="Blues", vmin=0, vmax=largest)
     axes.set(xticks=[], yticks=[], xlabel=note)
-    axes.set_title(title, fontsize=10, fontweight="normal")
+    axes.spines[:].set_visible(False)
 
 
 def draw_seeds(
