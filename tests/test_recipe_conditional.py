@@ -108,3 +108,46 @@ def test_measures_of_a_known_answer():
     assert got == pytest.approx(
         {"found": 0.25, "precision3": 0.5, "precision6": 1.0, "kl": math.log(2) / 2, "complete": 0.0}
     )
+
+
+@pytest.mark.parametrize("cell", conditional.CELLS, ids=lambda cell: cell.name)
+def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(cell):
+    recorded = load("conditional", cell.name)
+    assert same_config(recorded.config, cell.config)
+    assert sorted(recorded.seeds) == list(cell.seeds)
+
+
+def test_nothing_else_is_recorded_and_records_are_small():
+    assert set(recorded_cells("conditional")) == {cell.name for cell in conditional.CELLS}
+    assert sum(path.stat().st_size for path in (RECORDED / "conditional").glob("*.npz")) < 300_000
+
+
+def score(cell):
+    values = load("conditional", cell).values
+    return np.mean(values["found"]) + np.mean(values["precision3"])
+
+
+@pytest.mark.parametrize("preset", sorted(set(conditional.PRESETS) - {"real"}))
+def test_what_is_reported_won_its_tuning(preset):
+    """Every method has at least eight trials; none of its method, on the GAN that was tuned, scores higher."""
+    method = preset.partition("-")[2]
+    prefix = preset if method == "none" else f"stabilized-{method}"
+    trials = [name for name in conditional.TUNED if name.startswith(f"{prefix}-")]
+    assert len(trials) >= 8
+    best = conditional.TUNED[max(trials, key=lambda name: score(f"tuning-{name}"))]
+    ours = conditional.PRESETS[preset]
+    knobs = ("method", "weight", "schedule", "alpha", "bound")
+    if method == "none":
+        knobs = ("method", "learning_rate", "decay", "r1_weight", "r2_weight")
+    assert [getattr(ours, knob) for knob in knobs] == [getattr(best, knob) for knob in knobs]
+    assert not set(load("conditional", preset).seeds) & set(conditional.TUNING_SEEDS)
+
+
+def test_real_samples_set_the_ceiling():
+    values = load("conditional", "real").values
+    assert min(values["found"]) == 1 and np.mean(values["precision3"]) == pytest.approx(0.989, abs=0.003)
+
+
+def test_kept_points_are_of_every_class_and_seed():
+    arrays = load_arrays("conditional", "stabilized-ndiv")
+    assert arrays["samples"].shape == (10, 8, 60, 2) and arrays["centers"].shape == (10, 8, 4, 2)

@@ -32,5 +32,5 @@ def test_slope_of_a_line(slope):
 
 
 def test_resampling_keeps_a_cell_without_spread():
-    scores = np.broadcast_to(np.arange(12.0).reshape(2, 6, 1), (2, 6, 5))
+    scores = np.broadcast_to(np.arange(10.0).reshape(2, 5, 1), (2, 5, 7))
     assert (weight_law.resampled(scores, 7) == scores[None, ..., 0]).all()

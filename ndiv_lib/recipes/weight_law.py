@@ -16,8 +16,8 @@ from ndiv_lib.recipes.recording import Cell, Measured
 from ndiv_lib.reporting.results import load
 
 NUM_LATENTS = (8, 16, 32, 64, 128, 256)
-WEIGHTS = (0.5, 2.0, 8.0, 32.0, 128.0, 512.0)  # in the "sample" reduction
-_BASE = Config(latent="disc", alpha=0.6, reduction="sample", num_steps=600, average_half_life=0.1)
+WEIGHTS = (0.5, 2.0, 8.0, 32.0, 128.0)  # in the "sample" reduction
+_BASE = Config(latent="disc", alpha=0.6, reduction="sample", num_steps=500, average_half_life=0.1)
 
 PRESETS: dict[str, Config] = {
     f"n{n}-w{weight:g}": replace(_BASE, batch_size=n, diversity_weight=weight)
