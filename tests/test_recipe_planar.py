@@ -16,6 +16,7 @@ METHODS = {
     "packed": replace(SHORT, num_packed=3, r1_weight=0.1, discriminator_features=4),
     "unrolled": replace(SHORT, unroll_steps=2),
     "noise": replace(SHORT, instance_noise=1.0, latent="codebook", num_hidden=3),
+    "residual": replace(SHORT, residual=True, discriminator_features=6, feature_draw="even"),
     "bourgan": replace(SHORT, method="bourgan"),
     "veegan": replace(SHORT, method="veegan", latent="normal", latent_dim=3),
     "vae": replace(SHORT, method="vae", latent="normal"),
@@ -77,3 +78,25 @@ def test_codes_are_evenly_spread_and_their_boxes_apart():
 @pytest.mark.parametrize(("fields", "updates"), [({}, 10), ({"repeats": 3}, 30), ({"alternate": True}, 60)])
 def test_generator_updates_count_every_change(fields, updates):
     assert planar.generator_updates(Config(num_steps=10, **fields)) == updates
+
+
+def test_even_frequencies_have_the_normals_lengths_and_every_direction():
+    config = Config(discriminator_features=200, feature_draw="even", feature_scale=3.0)
+    frequencies = planar.feature_frequencies(config, StackedDraws([0, 1]))
+    assert frequencies.shape == (2, 2, 200)
+    assert frequencies.square().mean().sqrt() == pytest.approx(3, rel=0.05)
+    angle = torch.atan2(frequencies[:, 1], frequencies[:, 0]).remainder(torch.pi).sort(dim=-1).values
+    assert angle.diff(dim=-1).max() < 10 * torch.pi / 200
+    with pytest.raises(ValueError, match="packed"):
+        planar.feature_frequencies(replace(config, num_packed=2), StackedDraws([0]))
+
+
+def test_a_residual_generator_starts_near_its_latents():
+    z = StackedDraws([0]).rand(50, 2)
+    for residual in (False, True):
+        config = replace(SHORT, residual=residual, num_steps=0)
+        points = planar.train(config, data([0]), [0])(z)
+        singular = torch.linalg.svdvals(
+            torch.linalg.lstsq(z[0] - z[0].mean(0), points[0] - points[0].mean(0)).solution
+        )
+        assert (float(singular.min()) > 0.5) == residual

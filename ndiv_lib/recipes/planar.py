@@ -61,8 +61,10 @@ class Config:
     objective: Objective = "nonsaturating"  # released code
     r1_weight: float = 0.0
     r2_weight: float = 0.0
+    residual: bool = False  # the generator moves its latents, z + network(z), and so starts unfolded
     discriminator_features: int = 0  # random Fourier features beside the coordinates
     feature_scale: float = 1.0  # standard deviation of their frequencies
+    feature_draw: Literal["random", "even"] = "random"  # even: some random draws lack a direction
     instance_noise: float = (
         0.0  # first standard deviation of noise on all that the discriminator sees; gone at 60 %
     )
@@ -110,13 +112,49 @@ def low_discrepancy_codes(num_codes: int) -> Tensor:
     return ((0.5 + steps) % 1).float()
 
 
+class Generator(nn.Module):
+    """Stacked network from latents to points; a residual one moves its latents.
+
+    The usual initial weights fold the latents into a small, nearly flat blob, and some runs never unfold it.
+    """
+
+    def __init__(self, config: Config, latent_dim: int, draws: StackedDraws) -> None:
+        super().__init__()
+        self.residual = config.residual
+        self.network = StackedMLP([latent_dim, *[config.hidden] * config.num_hidden, 2], draws.generators)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """Points ``(k, n, 2)`` of latents ``(k, n, latent_dim)``."""
+        points = self.network(latents)
+        return latents + points if self.residual else points
+
+
+def feature_frequencies(config: Config, draws: StackedDraws) -> Tensor:
+    """Frequencies ``(k, d, discriminator_features)`` of a normal distribution: random, or evenly spread and turned at random.
+
+    Raises:
+        ValueError: for evenly spread frequencies of packed samples, which have more than two coordinates.
+    """
+    if config.feature_draw == "random":
+        return config.feature_scale * draws.randn(2 * config.num_packed, config.discriminator_features)
+    if config.num_packed > 1:
+        raise ValueError(
+            f"expected random frequencies for packed samples, got even ones and num_packed = {config.num_packed}."
+        )
+    # sine and cosine know a frequency up to its sign, so that half a turn is all
+    radius, turn = low_discrepancy_codes(config.discriminator_features).unbind(-1)
+    angle = math.pi * (turn + draws.rand(1))
+    length = config.feature_scale * (-2 * (1 - radius).log()).sqrt()
+    return length * torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
 class Discriminator(nn.Module):
     """Stacked network on the coordinates, optionally with random Fourier features of them (Tancik et al. 2020)."""
 
     def __init__(self, config: Config, draws: StackedDraws) -> None:
         super().__init__()
         dim = 2 * config.num_packed
-        self.frequencies = nn.Buffer(config.feature_scale * draws.randn(dim, config.discriminator_features))
+        self.frequencies = nn.Buffer(feature_frequencies(config, draws))
         hidden = [config.discriminator_hidden or config.hidden] * config.num_hidden
         self.network = StackedMLP([dim + 2 * config.discriminator_features, *hidden, 1], draws.generators)
 
@@ -173,8 +211,7 @@ def train(
         )
 
     latent_dim = embeddings[0].shape[1] if config.method == "bourgan" else config.latent_dim
-    generator = StackedMLP([latent_dim, *[config.hidden] * config.num_hidden, 2], draws.generators)
-    discriminator = Discriminator(config, draws)
+    generator, discriminator = Generator(config, latent_dim, draws), Discriminator(config, draws)
     generator_optimizer, discriminator_optimizer = _adam(config, generator), _adam(config, discriminator)
     diversity_optimizer = generator_optimizer if config.shared_adam else _adam(config, generator)
     optimizers = (generator_optimizer, discriminator_optimizer, diversity_optimizer)
