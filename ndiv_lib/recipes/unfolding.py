@@ -281,7 +281,6 @@ def cells() -> list[Cell]:
         "gan": (replace(PRESETS["gan"], watch_steps=FILM_STEPS), 8),
         "shuffled": (PRESETS["shuffled"], 7),
         "vae": (PRESETS["vae"], 6),
-        "vae-wide": (replace(PRESETS["vae"], vae_std=0.2), 6),  # the first knob of a VAE
         "vae-untrained": (replace(PRESETS["vae"], num_steps=0), 6),
     }
     for alpha, weight in swept:
