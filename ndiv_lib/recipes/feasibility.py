@@ -200,11 +200,12 @@ CELLS = [
 ]
 CELLS += [_cell("8-to-2-n128", Config(latent_dim=8), priority=9)]
 CELLS += [_cell(f"{dim}-to-2-n256", replace(_LARGE, latent_dim=dim, num_samples=256)) for dim in (25, 8)]
-# In equal dimensions the first start is the answer already.
 CELLS += [
-    _cell(f"2-to-2-n{n}", Config(latent_dim=2, num_samples=n, num_starts=1), priority=8) for n in (16, 128)
+    _cell("2-to-2-n16", Config(latent_dim=2, num_samples=16, num_starts=1), priority=8)
+]  # it is the answer
+CELLS += [
+    _cell(f"{dim}-to-2-n128", replace(_LARGE, latent_dim=dim), priority=8) for dim in (2, 25, 3, 5, 100)
 ]
-CELLS += [_cell(f"{dim}-to-2-n128", replace(_LARGE, latent_dim=dim), priority=8) for dim in (25, 3, 5, 100)]
 CELLS += [_cell(f"25-to-{dim}-n128", replace(_LARGE, output_dim=dim), priority=5) for dim in (3, 8)]
 CELLS += [
     _cell(f"gaussian-{dim}-to-2-n128", replace(_LARGE, latent="gaussian", latent_dim=dim), priority=7)
