@@ -67,6 +67,14 @@ def test_a_claim_that_holds_in_one_reading_names_the_condition(record, tmp_path)
     assert "weight = 10000" in found.sentence
 
 
+def test_what_a_record_keeps_is_no_condition(record, tmp_path):
+    record("gan", *LOW, weight=0.0)
+    record("literal", *LOW, weight=1.0, watch_steps=[0])
+    record("paper", *HIGH, weight=1e4, watch_steps=[0, 100])
+    found = judge(tmp_path, readings={"ours": ["literal", "paper"]}, nulls={"ours": ["gan", "literal"]})
+    assert found.conditions == {"weight": "10000"}
+
+
 def test_a_scope_is_a_condition(record, tmp_path):
     record("gan", *LOW)
     record("paper", *HIGH)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,11 @@ STATUSES = {
     "not-testable": "a judgement by eye, by volunteers, or bookkeeping",
     "pending": "not judged yet",
 }
+
+KEPT = (
+    "watch_steps",
+    "keep",
+)  # fields that say what a record keeps, not what its run does: no condition of a claim
 
 _SOURCE = Path(__file__).parents[2] / "book" / "ledger" / "claims.yml"
 _PACKAGED = Path(__file__).parent / "claims.yml"
@@ -242,7 +247,9 @@ class _Bench:
         ((operator, argument),) = expression.items()
         if operator == "not":
             held, checks = self.evaluate(argument, names)
-            return not held, checks
+            return not held, tuple(
+                replace(check, test=f"not ({check.test})", holds=not check.holds) for check in checks
+            )
         if operator in ("all", "any"):
             outcomes = [self.evaluate(part, names) for part in argument]
             return (all if operator == "all" else any)(held for held, _ in outcomes), _distinct(outcomes)
@@ -306,6 +313,8 @@ class _Bench:
         for (held, _), cells in zip(outcomes, used, strict=True):
             for address in cells - shared:
                 for key, value in self.result(address).config.items():
+                    if key in KEPT:
+                        continue
                     seen[held].setdefault(key, set()).add(_text(value))
         fields = {
             key: values
