@@ -210,7 +210,7 @@ def _judged(name: str, rule: Rule, folder: str | os.PathLike[str]) -> Verdict:
         sentence += f"; it holds with {where}." if held and where else "."
     elif not held:
         nearest = max((part for _, part in outcomes), key=lambda part: sum(check.holds for check in part))
-        failed = next((f", not in {check}" for check in nearest if not check.holds), "")
+        failed = next((f"; what fails: {check}" for check in nearest if not check.holds), "")
         return Verdict(name, "differs", f"At best holds in {_count(nearest)}{failed}.", checks=checks)
     elif where:
         status, sentence = "reproduced-with-conditions", f"Holds with {where}."
