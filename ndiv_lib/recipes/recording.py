@@ -31,6 +31,7 @@ RECIPES = (
     "ndiv_alone",
     "arc",
     "unfolding",
+    "small_claims",
 )
 
 
