@@ -2,12 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import ndiv_lib as nd
 from ndiv_lib.recipes import feasibility
 from ndiv_lib.recipes.feasibility import Config, climb, draw_latents, starting_points, upper_bound
+from ndiv_lib.recipes.recording import same_config
+from ndiv_lib.reporting.results import RECORDED, load, recorded_cells
 from ndiv_lib.training import StackedDraws
 
 
@@ -84,3 +87,62 @@ def test_half_does_not_fit_at_the_released_setting():
     latents = torch.rand(128, 25, generator=torch.Generator().manual_seed(1000))
     assert upper_bound(latents) < 0.5
     assert upper_bound(latents[:, :2]) == 1.0  # says nothing where everything fits
+
+
+# --- What is recorded ---------------------------------------------------------------------------------------------------
+
+
+def values(cell, metric):
+    return np.array(load("feasibility", cell).values[metric])
+
+
+@pytest.mark.parametrize("cell", feasibility.CELLS, ids=lambda cell: cell.name)
+def test_records_follow_the_recipe_and_lie_between_what_was_found_and_what_is_proven(cell):
+    recorded = load("feasibility", cell.name)
+    assert same_config(recorded.config, cell.config)
+    assert sorted(recorded.seeds) == list(cell.seeds)
+    assert recorded.revision and recorded.minutes > 0
+    assert (values(cell.name, "alpha") <= values(cell.name, "upper_bound") + 1e-6).all()
+    assert values(cell.name, "residual").max() < 1.01 * cell.config.tolerance
+
+
+def test_records_are_these_and_small():
+    assert set(recorded_cells("feasibility")) == {cell.name for cell in feasibility.CELLS}
+    assert sum(path.stat().st_size for path in (RECORDED / "feasibility").iterdir()) < 300_000
+
+
+def test_all_fits_in_equal_dimensions_and_less_with_every_dimension_more():
+    assert values("2-to-2-n16", "alpha").min() >= 0.99 and values("2-to-2-n128", "alpha").min() >= 0.99
+    fits = [np.median(values(f"{dim}-to-2-n128", "alpha")) for dim in feasibility.LATENT_DIMS]
+    assert (np.diff(fits) <= 0).all() and fits[1] < 0.6
+    wider = [np.median(values(f"25-to-{dim}-n128", "alpha")) for dim in (2, 3, 8)]
+    assert (np.diff(wider) > 0.05).all()
+
+
+@pytest.mark.parametrize("dim", [8, 25])
+def test_what_fits_falls_like_the_root_of_the_batch(dim):
+    fits = [np.median(values(f"{dim}-to-2-n{n}", "alpha")) for n in feasibility.SIZES]
+    power, _ = np.polyfit(np.log(feasibility.SIZES), np.log(fits), 1)
+    assert -0.6 < power < -0.4
+
+
+def test_the_released_setting_is_proven_not_to_fit():
+    assert values("25-to-2-n128", "upper_bound").max() < 0.5
+    assert values("25-to-2-n128", "alpha").max() < 0.25
+
+
+def test_gaussian_latents_fit_as_uniform_ones_do():
+    for dim in (2, 8, 25):
+        uniform, gaussian = (values(f"{kind}{dim}-to-2-n128", "alpha") for kind in ("", "gaussian-"))
+        assert abs(np.median(uniform) - np.median(gaussian)) <= 0.04
+
+
+def test_more_starts_and_more_steps_find_no_more():
+    few = values("25-to-2-n32", "alpha")[:3]
+    assert load("feasibility", "25-to-2-n32").seeds[:3] == load("feasibility", "25-to-2-n32-more").seeds
+    assert (values("25-to-2-n32-more", "alpha") - few).max() <= 0.0201
+
+
+@pytest.mark.parametrize("dim", [8, 25])
+def test_five_starts_do_at_128(dim):
+    assert (values(f"{dim}-to-2-n128", "alpha") - values(f"{dim}-to-2-n128", "alpha_few")).max() <= 0.0201

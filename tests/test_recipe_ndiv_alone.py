@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import ndiv_lib as nd
 from ndiv_lib.recipes import ndiv_alone
-from ndiv_lib.recipes.ndiv_alone import Config, pair_sum
+from ndiv_lib.recipes.ndiv_alone import ALPHAS, LATENT_DIMS, Config, pair_sum
+from ndiv_lib.recipes.recording import same_config
+from ndiv_lib.reporting.results import RECORDED, load, recorded_cells
 
 
 @pytest.mark.parametrize("preset", ndiv_alone.PRESETS)
@@ -71,3 +74,48 @@ def test_points_stop_where_the_slack_fits_and_go_on_where_it_does_not():
 def test_a_bounded_output_stays_bounded():
     config = replace(ndiv_alone.PRESETS["bounded"], num_steps=60, num_samples=16)
     assert ndiv_alone.run(config, [1000]).values["size"][0] < 8**0.5
+
+
+# --- What is recorded ---------------------------------------------------------------------------------------------------
+
+
+def values(cell, metric):
+    return np.array(load("ndiv_alone", cell).values[metric])
+
+
+@pytest.mark.parametrize("cell", ndiv_alone.CELLS, ids=lambda cell: cell.name)
+def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(cell):
+    recorded = load("ndiv_alone", cell.name)
+    assert same_config(recorded.config, cell.config)
+    assert sorted(recorded.seeds) == list(cell.seeds)
+    assert recorded.revision and recorded.minutes > 0
+
+
+def test_records_are_these_and_small():
+    assert set(recorded_cells("ndiv_alone")) == {cell.name for cell in ndiv_alone.CELLS}
+    assert sum(path.stat().st_size for path in (RECORDED / "ndiv_alone").iterdir()) < 300_000
+
+
+@pytest.mark.parametrize("dim", LATENT_DIMS)
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_points_stop_iff_their_slack_fits(dim, alpha):
+    fits = np.median(load("feasibility", f"{dim}-to-2-n128").values["alpha"])
+    exponent = values(f"points-{dim}-a{alpha}-blocked", "exponent")
+    if alpha < fits - 0.03:
+        assert np.median(exponent) < 0.05
+    elif alpha > fits + 0.03:
+        assert exponent.min() > 0.25
+
+
+def test_stability_is_not_ensured_by_alternating():
+    """At the released code's latents and the experiments' slack: only the blocked and updated normalizer runs away."""
+    for outputs, least in (("points", 0.35), ("network", 1.0)):
+        blocked = values(f"{outputs}-25-a0.5-blocked", "exponent")
+        assert blocked.min() > least
+        for other in ("differentiated", "frozen"):
+            assert values(f"{outputs}-25-a0.5-{other}", "exponent").max() < blocked.min()
+
+
+def test_at_slack_one_not_even_equal_dimensions_stop():
+    assert values("points-2-a1.0-blocked", "exponent").min() > 0.35
+    assert values("network-2-a1.0-blocked", "exponent").min() > 1
