@@ -273,7 +273,7 @@ FILM_STEPS = (0, 50, 100, 200, 300, 450, 600, 800, 1000, 1300, 1600, 2000, 2500)
 CONTROLS: dict[ShapeName, dict[str, Config]] = {
     "hi": {"shuffled": PRESETS["shuffled"], "alpha0.8-weight1000": replace(_OURS, alpha=0.8)},
     "ring": {},
-    "donut": {"alpha0.8-weight1000": replace(_OURS, alpha=0.8)},
+    "donut": {"shuffled": PRESETS["shuffled"], "alpha0.8-weight1000": replace(_OURS, alpha=0.8)},
 }
 
 
