@@ -340,7 +340,8 @@ _TERMS: dict[str, Any] = {
 }
 PRESETS: dict[str, Config] = {
     "real": Config(method="real"),
-    "plain-none": PLAIN,
+    # the plain GAN takes the terms as they were tuned on the stabilized one
+    **{f"plain-{name}": replace(PLAIN, **term) for name, term in _TERMS.items()},
     **{f"stabilized-{name}": replace(STABILIZED, **term) for name, term in _TERMS.items()},
 }
 SEEDS = tuple(range(10))
