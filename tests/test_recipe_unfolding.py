@@ -12,7 +12,13 @@ from ndiv_lib.ndiv import ndiv_loss
 from ndiv_lib.recipes import unfolding
 from ndiv_lib.recipes.recording import same_config
 from ndiv_lib.reporting.films import unfolding_film
-from ndiv_lib.reporting.results import RECORDED, load, load_arrays, recorded_cells
+from ndiv_lib.reporting.results import (
+    RECORDED,
+    load,
+    load_arrays,
+    median_difference_interval,
+    recorded_cells,
+)
 
 SHAPES = list(unfolding.SHAPES)
 
@@ -133,3 +139,17 @@ def test_film_has_a_frame_for_every_shape_and_step():
     film = unfolding_film(supports, {"ndiv": "alpha0.5-weight1000"}, stops=unfolding.FIVE, steps=(0, 2500))
     assert film.markup.count("<img") == 2
     assert "after 2500 training steps" in film.markup
+
+
+@pytest.mark.parametrize("shape", ["ring", "donut"])
+def test_the_square_is_laid_over_the_hole_in_every_seed(shape):
+    assert np.abs(values(f"{shape}-alpha0.5-weight1000", "turns")).min() == 1
+    assert values(f"{shape}-alpha0.5-weight1000", "hole").min() > 0
+
+
+@pytest.mark.parametrize("shape", ["hi", "donut"])
+def test_shuffled_pairs_are_safer_at_the_same_cover(shape):
+    ours, shuffled = f"{shape}-alpha0.5-weight1000", f"{shape}-shuffled"
+    low, _ = median_difference_interval(values(shuffled, "safe_points"), values(ours, "safe_points"))
+    assert low > 0
+    assert np.median(values(shuffled, "cover")) > np.median(values(ours, "cover")) - 0.02
