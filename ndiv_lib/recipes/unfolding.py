@@ -267,14 +267,9 @@ def smoke(config: Config) -> Config:
 
 
 SEEDS = tuple(range(10))
-WEIGHTS = (100, 1000, 10000)
+WEIGHTS = (100, 1000, 10000)  # at the paper's slack
+ALPHAS = (0.1, 0.3, 0.5, 0.8)  # at our weight; the paper's experiments have the last two
 FILM_STEPS = (0, 50, 100, 200, 300, 450, 600, 800, 1000, 1300, 1600, 2000, 2500)
-# Beside the weights at the paper's slack, which every shape has.
-CONTROLS: dict[ShapeName, dict[str, Config]] = {
-    "hi": {"shuffled": PRESETS["shuffled"], "alpha0.8-weight1000": replace(_OURS, alpha=0.8)},
-    "ring": {},
-    "donut": {"shuffled": PRESETS["shuffled"], "alpha0.8-weight1000": replace(_OURS, alpha=0.8)},
-}
 
 
 def cells(shape: ShapeName) -> list[Cell]:
@@ -285,15 +280,15 @@ def cells(shape: ShapeName) -> list[Cell]:
         "gan": replace(PRESETS["gan"], watch_steps=FILM_STEPS),
         "vae": PRESETS["vae"],
         "vae-untrained": replace(PRESETS["vae"], num_steps=0),
+        "shuffled": PRESETS["shuffled"],
     }
-    for weight in WEIGHTS:
-        films = FILM_STEPS if weight == 1000 else ()
-        settings[f"alpha0.5-weight{weight}"] = replace(
-            _OURS, diversity_weight=float(weight), watch_steps=films
-        )
+    for alpha, weight in [(0.5, weight) for weight in WEIGHTS] + [(alpha, 1000) for alpha in ALPHAS]:
+        pushed = replace(_OURS, alpha=alpha, diversity_weight=float(weight))
+        films = FILM_STEPS if pushed == _OURS else ()
+        settings[f"alpha{alpha}-weight{weight}"] = replace(pushed, watch_steps=films)
     return [
         Cell(f"{shape}-{name}", replace(config, shape=shape), SEEDS, stack=10)
-        for name, config in (settings | CONTROLS[shape]).items()
+        for name, config in settings.items()
     ]
 
 
