@@ -136,6 +136,27 @@ def draw_seeds(
         )
 
 
+def draw_tradeoff(axes: Any, groups: Sequence[Any], *, color: str, marker: str) -> np.ndarray:
+    """Two metrics of every seed as points, and a line over the settings' medians, whose marks grow along it.
+
+    Args:
+        axes: matplotlib axes.
+        groups: of each setting the values of both metrics, ``(2, num_seeds)``.
+        color: of points and line.
+        marker: of points and medians.
+
+    Returns:
+        The medians, ``(num_settings, 2)``.
+    """
+    points = np.asarray(groups, dtype=float)
+    look = {"color": color, "marker": marker, "clip_on": False}
+    axes.scatter(*points.swapaxes(0, 1), s=10, alpha=0.4, linewidths=0, **look)
+    medians = np.median(points, axis=2)
+    axes.plot(*medians.T, color=color)
+    axes.scatter(*medians.T, s=40 + 15 * np.arange(len(medians)), edgecolors="white", zorder=3, **look)
+    return np.asarray(medians)
+
+
 def recorded_values(recipe: str, cells: Sequence[str], metric: str) -> list[list[float]]:
     """One metric of several recorded cells: a list of per-seed values for each."""
     return [load(recipe, cell).values[metric] for cell in cells]
