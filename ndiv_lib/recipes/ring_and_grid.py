@@ -262,7 +262,10 @@ def run(config: Config, seeds: Sequence[int]) -> Measured:
         samples = torch.cat([sample(share) for sample in samplers], dim=1)
     rows = [measure(points, config.task) for points in samples]
     values = {metric: [row[metric] for row in rows] for metric in rows[0]}
-    arrays = {"samples": samples[0, : config.keep].half().numpy()} if config.keep else {}
+    kept = samples[
+        0, :: max(1, samples.shape[1] // max(1, config.keep))
+    ]  # from every mode, or every generator
+    arrays = {"samples": kept[: config.keep].half().numpy()} if config.keep else {}
     if config.method != "real":
         values["seconds"] = [seconds] * len(seeds)
     if over_time:
