@@ -5,7 +5,7 @@ from ndiv_lib.distances import normalized_distances, pairwise_distances
 from ndiv_lib.hmgan import mode_seeking_loss
 from ndiv_lib.ndiv import NormalizedDiversity, ndiv_loss
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "NormalizedDiversity",

@@ -61,7 +61,9 @@ def test_size_squared_grows_by_twice_the_push_at_each_step():
     step = 1e-6
     gain = (outputs - step * slope).square().sum() - outputs.square().sum()
     wanted, found = nd.normalized_distances(latents), nd.normalized_distances(outputs)
-    assert float(gain.detach()) == pytest.approx(2 * step * float(found[0.8 * wanted > found].sum()), rel=1e-4)
+    assert float(gain.detach()) == pytest.approx(
+        2 * step * float(found[0.8 * wanted > found].sum()), rel=1e-4
+    )
 
 
 def test_points_stop_where_the_slack_fits_and_go_on_where_it_does_not():
