@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ from torch import Tensor
 from ndiv_lib.reporting.results import load
 from ndiv_lib.reporting.style import COLORS, MARKERS
 from ndiv_lib.reporting.widgets import HTML
+
+_RANGE = re.compile(r"\[[^\[\]]*\]")  # stays on one line, below its median where a column is narrow
 
 
 def draw_points(
@@ -187,7 +190,10 @@ def table(rows: Sequence[Mapping[str, object]], *, caption: str = "") -> HTML:
     head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in rows[0])
     body = ""
     for row in rows:
-        first, *rest = (html.escape(str(cell)) for cell in row.values())
+        first, *rest = (
+            _RANGE.sub(r'<span class="nd-range">\g<0></span>', html.escape(str(cell)))
+            for cell in row.values()
+        )
         body += f'<tr><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in rest) + "</tr>"
     title = f"<caption>{html.escape(caption)}</caption>" if caption else ""
     # It scrolls sideways on a phone, so the keyboard must be able to reach it.
