@@ -62,7 +62,7 @@ def test_size_squared_grows_by_twice_the_push_at_each_step():
     gain = (outputs - step * slope).square().sum() - outputs.square().sum()
     wanted, found = nd.normalized_distances(latents), nd.normalized_distances(outputs)
     assert float(gain.detach()) == pytest.approx(
-        2 * step * float(found[0.8 * wanted > found].sum()), rel=1e-4
+        2 * step * float(found.detach()[0.8 * wanted > found].sum()), rel=1e-4
     )
 
 
