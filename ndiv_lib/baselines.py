@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -251,7 +251,9 @@ def unrolled_parameters(
         Name to tensor, for :func:`torch.func.functional_call`.
 
     Raises:
-        ValueError: for a negative number of steps.
+        TypeError: for another optimizer than Adam.
+        ValueError: for a negative number of steps, an Adam with several groups, weight decay or AMSGrad, or one that does not
+            train exactly the discriminator's parameters.
 
     Example:
         >>> import torch
@@ -263,9 +265,9 @@ def unrolled_parameters(
     """
     if num_steps < 0:
         raise ValueError(f"expected num_steps >= 0, got {num_steps}.")
-    group = optimizer.param_groups[0]
-    (beta1, beta2), rate, eps = group["betas"], group["lr"], group["eps"]
     parameters: dict[str, Tensor] = dict(discriminator.named_parameters())
+    group = _plain_adam(optimizer, parameters.values())
+    (beta1, beta2), rate, eps = group["betas"], group["lr"], group["eps"]
     states = [optimizer.state.get(parameter, {}) for parameter in parameters.values()]
     first = [s.get("exp_avg", torch.zeros_like(p)) for s, p in zip(states, parameters.values(), strict=True)]
     second = [
@@ -273,7 +275,9 @@ def unrolled_parameters(
     ]
     done = int(states[0].get("step", 0))
     for step in range(done + 1, done + num_steps + 1):
-        gradients = torch.autograd.grad(loss(parameters), list(parameters.values()), create_graph=True)
+        gradients = torch.autograd.grad(
+            loss(parameters), list(parameters.values()), create_graph=True, materialize_grads=True
+        )
         first = [torch.lerp(g, m, beta1) for m, g in zip(first, gradients, strict=True)]
         second = [torch.lerp(g.square(), v, beta2) for v, g in zip(second, gradients, strict=True)]
         # eps inside the root as well: the root of an exact zero has no derivative
@@ -285,6 +289,27 @@ def unrolled_parameters(
             name: p - rate * move for (name, p), move in zip(parameters.items(), moves, strict=True)
         }
     return parameters
+
+
+def _plain_adam(optimizer: torch.optim.Adam, parameters: Iterable[Tensor]) -> Mapping[str, Any]:
+    """The one group of an Adam whose steps are repeated here; another would silently look ahead to a wrong place."""
+    if not isinstance(optimizer, torch.optim.Adam) or isinstance(optimizer, torch.optim.AdamW):
+        raise TypeError(
+            f"expected torch.optim.Adam, got {type(optimizer).__name__}; its steps are not known here."
+        )
+    if len(optimizer.param_groups) != 1:
+        raise ValueError(
+            f"expected an Adam with one group of parameters, got {len(optimizer.param_groups)}; join them."
+        )
+    group = optimizer.param_groups[0]
+    changed = [name for name in ("weight_decay", "amsgrad", "maximize") if group.get(name)]
+    if changed:
+        raise ValueError(f"expected an Adam without {', '.join(changed)}; set it to 0 or False.")
+    if {id(parameter) for parameter in group["params"]} != {id(parameter) for parameter in parameters}:
+        raise ValueError(
+            "expected an Adam of exactly the discriminator's parameters; make it with Adam(discriminator.parameters())."
+        )
+    return group
 
 
 def veegan_loss(

@@ -156,6 +156,33 @@ def test_unrolling_refuses_negative_steps():
         )
 
 
+def test_unrolling_refuses_an_optimizer_whose_steps_it_does_not_know():
+    net, *_ = discriminator_and_points()
+
+    def ahead(optimizer):
+        baselines.unrolled_parameters(lambda p: p["0.bias"].sum(), net, optimizer, num_steps=1)
+
+    first, *others = net.parameters()
+    with pytest.raises(TypeError, match="Adam"):
+        ahead(torch.optim.SGD(net.parameters(), lr=0.1))
+    with pytest.raises(TypeError, match="AdamW"):
+        ahead(torch.optim.AdamW(net.parameters()))
+    with pytest.raises(ValueError, match="weight_decay"):
+        ahead(torch.optim.Adam(net.parameters(), weight_decay=0.1))
+    with pytest.raises(ValueError, match="one group"):
+        ahead(torch.optim.Adam([{"params": [first]}, {"params": others}]))
+    with pytest.raises(ValueError, match="exactly the discriminator's parameters"):
+        ahead(torch.optim.Adam([first]))
+
+
+def test_a_parameter_without_a_gradient_stays_where_it_is():
+    net, *_ = discriminator_and_points()
+    adam = torch.optim.Adam(net.parameters(), lr=0.1)
+    ahead = baselines.unrolled_parameters(lambda p: p["0.bias"].square().sum(), net, adam, num_steps=2)
+    assert torch.equal(ahead["2.weight"], net[2].weight)
+    assert not torch.equal(ahead["0.bias"], net[0].bias)
+
+
 def test_veegan_loss_by_a_loop():
     z, r = torch.randn(2, 5, 3), torch.randn(2, 5, 3)
     real, fake = torch.randn(2, 5), torch.randn(2, 5)

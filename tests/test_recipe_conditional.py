@@ -10,8 +10,7 @@ from torch.testing import assert_close
 
 from ndiv_lib.data import conditional_centers
 from ndiv_lib.recipes import conditional
-from ndiv_lib.recipes.recording import same_config
-from ndiv_lib.reporting.results import RECORDED, load, load_arrays, recorded_cells
+from ndiv_lib.reporting.results import load, load_arrays
 from ndiv_lib.training.stacked import StackedDraws
 
 
@@ -108,18 +107,6 @@ def test_measures_of_a_known_answer():
     assert got == pytest.approx(
         {"found": 0.25, "precision3": 0.5, "precision6": 1.0, "kl": math.log(2) / 2, "complete": 0.0}
     )
-
-
-@pytest.mark.parametrize("cell", conditional.CELLS, ids=lambda cell: cell.name)
-def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(cell):
-    recorded = load("conditional", cell.name)
-    assert same_config(recorded.config, cell.config)
-    assert sorted(recorded.seeds) == list(cell.seeds)
-
-
-def test_nothing_else_is_recorded_and_records_are_small():
-    assert set(recorded_cells("conditional")) == {cell.name for cell in conditional.CELLS}
-    assert sum(path.stat().st_size for path in (RECORDED / "conditional").glob("*.npz")) < 300_000
 
 
 def score(cell):

@@ -9,8 +9,7 @@ import torch
 import ndiv_lib as nd
 from ndiv_lib.recipes import feasibility
 from ndiv_lib.recipes.feasibility import Config, climb, draw_latents, starting_points, upper_bound
-from ndiv_lib.recipes.recording import same_config
-from ndiv_lib.reporting.results import RECORDED, load, recorded_cells
+from ndiv_lib.reporting.results import load
 from ndiv_lib.training import StackedDraws
 
 
@@ -97,18 +96,9 @@ def values(cell, metric):
 
 
 @pytest.mark.parametrize("cell", feasibility.CELLS, ids=lambda cell: cell.name)
-def test_records_follow_the_recipe_and_lie_between_what_was_found_and_what_is_proven(cell):
-    recorded = load("feasibility", cell.name)
-    assert same_config(recorded.config, cell.config)
-    assert sorted(recorded.seeds) == list(cell.seeds)
-    assert recorded.revision and recorded.minutes > 0
+def test_what_was_found_lies_below_what_is_proven(cell):
     assert (values(cell.name, "alpha") <= values(cell.name, "upper_bound") + 1e-6).all()
     assert values(cell.name, "residual").max() < 1.01 * cell.config.tolerance
-
-
-def test_records_are_these_and_small():
-    assert set(recorded_cells("feasibility")) == {cell.name for cell in feasibility.CELLS}
-    assert sum(path.stat().st_size for path in (RECORDED / "feasibility").iterdir()) < 300_000
 
 
 def test_all_fits_in_equal_dimensions_and_less_with_every_dimension_more():

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from ndiv_lib.recipes import isometry
-from ndiv_lib.recipes.recording import same_config
-from ndiv_lib.reporting.results import RECORDED, load, recorded_cells
+from ndiv_lib.reporting.results import load
 from ndiv_lib.training import StackedDraws, StackedMLP
 
 
@@ -31,18 +30,6 @@ def test_jacobians_equal_finite_differences():
     columns = [(generator(latents + e) - generator(latents - e)) / 2e-6 for e in step]
     reference = torch.linalg.svdvals(torch.stack(columns, dim=-1))
     assert torch.allclose(isometry.jacobian_singular_values(generator, latents), reference, atol=1e-6)
-
-
-@pytest.mark.parametrize("cell", isometry.CELLS, ids=lambda cell: cell.name)
-def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(cell):
-    recorded = load("isometry", cell.name)
-    assert same_config(recorded.config, cell.config)
-    assert sorted(recorded.seeds) == list(cell.seeds)
-
-
-def test_records_are_small_and_known():
-    assert set(recorded_cells("isometry")) == {cell.name for cell in isometry.CELLS}
-    assert sum(path.stat().st_size for path in (RECORDED / "isometry").glob("*.npz")) < 300_000
 
 
 def test_the_map_is_a_similarity_and_no_isometry():

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from ndiv_lib.recipes import linear
-from ndiv_lib.recipes.recording import same_config
-from ndiv_lib.reporting.results import RECORDED, load, recorded_cells
+from ndiv_lib.reporting.results import load
 from ndiv_lib.training import StackedDraws
 
 
@@ -57,18 +56,6 @@ def test_mean_distance_follows_the_frobenius_norm_best():
     for seed in range(3):
         spread = linear.norm_spreads(4, seed)
         assert spread["frobenius_spread"] < 0.6 * spread["nuclear_spread"] < spread["spectral_spread"]
-
-
-@pytest.mark.parametrize("cell", linear.CELLS, ids=lambda cell: cell.name)
-def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(cell):
-    recorded = load("linear", cell.name)
-    assert same_config(recorded.config, cell.config)
-    assert sorted(recorded.seeds) == list(cell.seeds)
-
-
-def test_records_are_small_and_known():
-    assert set(recorded_cells("linear")) == {cell.name for cell in linear.CELLS}
-    assert sum(path.stat().st_size for path in (RECORDED / "linear").glob("*.npz")) < 300_000
 
 
 def test_condition_numbers_of_the_records():

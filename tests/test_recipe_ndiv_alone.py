@@ -9,8 +9,7 @@ import torch
 import ndiv_lib as nd
 from ndiv_lib.recipes import ndiv_alone
 from ndiv_lib.recipes.ndiv_alone import ALPHAS, LATENT_DIMS, Config, pair_sum
-from ndiv_lib.recipes.recording import same_config
-from ndiv_lib.reporting.results import RECORDED, load, recorded_cells
+from ndiv_lib.reporting.results import load
 
 
 @pytest.mark.parametrize("preset", ndiv_alone.PRESETS)
@@ -84,19 +83,6 @@ def test_a_bounded_output_stays_bounded():
 
 def values(cell, metric):
     return np.array(load("ndiv_alone", cell).values[metric])
-
-
-@pytest.mark.parametrize("cell", ndiv_alone.CELLS, ids=lambda cell: cell.name)
-def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(cell):
-    recorded = load("ndiv_alone", cell.name)
-    assert same_config(recorded.config, cell.config)
-    assert sorted(recorded.seeds) == list(cell.seeds)
-    assert recorded.revision and recorded.minutes > 0
-
-
-def test_records_are_these_and_small():
-    assert set(recorded_cells("ndiv_alone")) == {cell.name for cell in ndiv_alone.CELLS}
-    assert sum(path.stat().st_size for path in (RECORDED / "ndiv_alone").iterdir()) < 300_000
 
 
 @pytest.mark.parametrize("dim", LATENT_DIMS)

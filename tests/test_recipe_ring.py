@@ -3,7 +3,7 @@
 import pytest
 
 from ndiv_lib.recipes import ring
-from ndiv_lib.reporting.results import RECORDED, load
+from ndiv_lib.reporting.results import load
 
 
 @pytest.mark.parametrize("preset", ring.PRESETS)
@@ -24,10 +24,6 @@ def test_a_seed_does_not_depend_on_its_neighbors():
     config = ring.smoke(ring.PRESETS["ours"])
     alone, together = (ring.run(config, seeds).values for seeds in ([1], [0, 1]))
     assert alone["fail"][0] == pytest.approx(together["fail"][1], abs=0.01)
-
-
-def test_records_are_small():
-    assert sum(path.stat().st_size for path in (RECORDED / "ring").iterdir()) < 300_000
 
 
 def test_real_samples_fail_as_gaussians_do():

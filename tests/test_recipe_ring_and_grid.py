@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from ndiv_lib.recipes import ring_and_grid as recipe
-from ndiv_lib.recipes.recording import same_config
-from ndiv_lib.reporting.results import RECORDED, load, recorded_cells
+from ndiv_lib.reporting.results import load
 
 TABLE = [name for name in recipe.PRESETS if not name.endswith(("real", "ours", "ours_without_ndiv"))]
 
@@ -62,21 +61,6 @@ def test_outer_modes_are_sixteen_on_the_grid():
 
 
 # --- Records ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("cell", recipe.CELLS, ids=lambda cell: cell.name)
-def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(cell):
-    recorded = load("ring_and_grid", cell.name)
-    assert same_config(recorded.config, cell.config)
-    assert sorted(recorded.seeds) == sorted(cell.seeds)
-
-
-def test_nothing_is_recorded_that_the_recipe_does_not_know():
-    assert set(recorded_cells("ring_and_grid")) == {cell.name for cell in recipe.CELLS}
-
-
-def test_records_are_small():
-    assert sum(path.stat().st_size for path in (RECORDED / "ring_and_grid").iterdir()) < 800_000
 
 
 @pytest.mark.parametrize("task", recipe.TASKS)

@@ -5,8 +5,6 @@ import torch
 
 from ndiv_lib.baselines import bourgain_embedding
 from ndiv_lib.recipes import small_claims as recipe
-from ndiv_lib.recipes.recording import same_config
-from ndiv_lib.reporting.results import load, recorded_cells
 
 
 @pytest.mark.parametrize("preset", recipe.PRESETS)
@@ -79,14 +77,3 @@ def test_training_data_are_grouped_by_condition_unless_shuffled():
     assert (recipe.sector(data, 4) == torch.arange(4)[None, :, None]).all()
     shuffled = recipe.training_data(recipe.PRESETS["conditional-pacgan-shuffled"], [0])
     assert (recipe.sector(shuffled, 4) == torch.arange(4)[None, :, None]).float().mean() < 0.5
-
-
-@pytest.mark.parametrize("cell", recipe.CELLS, ids=lambda cell: cell.name)
-def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(cell):
-    recorded = load("small_claims", cell.name)
-    assert same_config(recorded.config, cell.config)
-    assert sorted(recorded.seeds) == list(cell.seeds)
-
-
-def test_nothing_is_recorded_that_the_recipe_does_not_know():
-    assert set(recorded_cells("small_claims")) == {cell.name for cell in recipe.CELLS}

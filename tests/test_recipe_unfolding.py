@@ -10,10 +10,8 @@ from torch.testing import assert_close
 from ndiv_lib.metrics import straight_paths
 from ndiv_lib.ndiv import ndiv_loss
 from ndiv_lib.recipes import donut, unfolding
-from ndiv_lib.recipes.recording import same_config
 from ndiv_lib.reporting.films import unfolding_film
 from ndiv_lib.reporting.results import (
-    RECORDED,
     load,
     load_arrays,
     median_difference_interval,
@@ -93,19 +91,6 @@ def test_border_goes_once_around_the_square():
 
 
 # --- The recorded runs ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("cell", unfolding.CELLS, ids=lambda cell: cell.name)
-def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(cell):
-    recorded = load("unfolding", cell.name)
-    assert same_config(recorded.config, cell.config)
-    assert sorted(recorded.seeds) == list(cell.seeds)
-    assert recorded.revision and recorded.versions
-
-
-def test_nothing_is_recorded_that_the_recipe_does_not_know_and_it_is_small():
-    assert set(recorded_cells("unfolding")) == {cell.name for cell in unfolding.CELLS}
-    assert sum(path.stat().st_size for path in (RECORDED / "unfolding").glob("*.npz")) < 300_000
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -4,8 +4,6 @@ import numpy as np
 import pytest
 
 from ndiv_lib.recipes import weight_law
-from ndiv_lib.recipes.recording import same_config
-from ndiv_lib.reporting.results import load, recorded_cells
 
 
 def test_a_preset_runs():
@@ -36,17 +34,6 @@ def test_slope_of_a_line(slope):
 def test_resampling_keeps_a_cell_without_spread():
     scores = np.broadcast_to(np.arange(10.0).reshape(2, 5, 1), (2, 5, 7))
     assert (weight_law.resampled(scores, 7) == scores[None, ..., 0]).all()
-
-
-@pytest.mark.parametrize("cell", weight_law.CELLS, ids=lambda cell: cell.name)
-def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(cell):
-    recorded = load("weight_law", cell.name)
-    assert same_config(recorded.config, cell.config)
-    assert sorted(recorded.seeds) == list(cell.seeds)
-
-
-def test_nothing_else_is_recorded():
-    assert set(recorded_cells("weight_law")) == {cell.name for cell in weight_law.CELLS}
 
 
 def test_the_best_weight_does_not_fall_as_one_weight_of_equation_4_would():

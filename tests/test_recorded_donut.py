@@ -4,24 +4,11 @@ import numpy as np
 import pytest
 
 from ndiv_lib.recipes import donut
-from ndiv_lib.recipes.recording import same_config
-from ndiv_lib.reporting.results import load, median_difference_interval, recorded_cells
+from ndiv_lib.reporting.results import load, median_difference_interval
 
 
 def values(preset, n, metric):
     return np.array(load("donut", f"{preset}-n{n}").values[metric])
-
-
-@pytest.mark.parametrize("cell", donut.CELLS, ids=lambda cell: cell.name)
-def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(cell):
-    recorded = load("donut", cell.name)
-    assert same_config(recorded.config, cell.config)
-    assert sorted(recorded.seeds) == list(cell.seeds)
-    assert recorded.revision and recorded.versions and recorded.minutes > 0
-
-
-def test_nothing_is_recorded_that_the_recipe_does_not_know():
-    assert set(recorded_cells("donut")) == {cell.name for cell in donut.CELLS}
 
 
 @pytest.mark.parametrize("n", donut.NUM_TRAIN)
