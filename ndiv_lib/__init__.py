@@ -1,22 +1,27 @@
 """Diverse generation in PyTorch: normalized diversification, the methods around it, and how to measure diversity."""
 
 from ndiv_lib import adversarial, baselines, data, metrics, models, training
+from ndiv_lib.activations import record_activations
 from ndiv_lib.distances import normalized_distances, pairwise_distances
-from ndiv_lib.hmgan import mode_seeking_loss
+from ndiv_lib.hmgan import HierarchicalDiversity, expansion_ratios, hierarchical_loss, mode_seeking_loss
 from ndiv_lib.ndiv import NormalizedDiversity, ndiv_loss
 
 __version__ = "0.2.0"
 
 __all__ = [
+    "HierarchicalDiversity",
     "NormalizedDiversity",
     "adversarial",
     "baselines",
     "data",
+    "expansion_ratios",
+    "hierarchical_loss",
     "metrics",
     "mode_seeking_loss",
     "models",
     "ndiv_loss",
     "normalized_distances",
     "pairwise_distances",
+    "record_activations",
     "training",
 ]

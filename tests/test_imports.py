@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "ndiv_lib"
 ROWS = [
     {"cli"},
     {"recipes", "diagnosis"},
-    {"reporting", "training", "models", "data", "metrics", "ndiv", "hmgan", "cgml", "baselines"},
+    {"reporting", "training", "models", "data", "metrics", "ndiv", "hmgan", "expansion_bound", "cgml", "baselines"},
     {"adversarial", "activations", "distances", "spectral"},
     {"_checks"},
 ]
