@@ -10,17 +10,23 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_example_runs_and_reaches_the_generator():
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert len([line for line in example.splitlines() if line.strip()]) <= 10, "ten lines, not more"
+def test_the_examples_run_and_reach_the_generator():
+    first, second = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     scope = {}
     torch.manual_seed(0)
-    exec(compile(example, "README.md", "exec"), scope)
+    for example in (first, second):
+        assert len([line for line in example.splitlines() if line.strip()]) <= 10, "ten lines, not more"
+    exec(compile(first, "README.md", "exec"), scope)
     diversity, latents, images = scope["diversity"], scope["latents"], scope["images"]
     torch.testing.assert_close(scope["loss"], scope["adversarial_loss"] + diversity(latents, images))
     assert float(diversity(latents, torch.zeros_like(images))) > 1, "a collapsed generator would notice"
     gradients = [parameter.grad for parameter in scope["generator"].parameters()]
     assert all(gradient is not None and bool(gradient.isfinite().all()) for gradient in gradients)
+
+    exec(compile(second, "README.md", "exec"), scope)
+    scope["loss"].backward()
+    assert all(parameter.grad is not None for parameter in scope["generator"].parameters())
+    assert scope["images_a"].shape == (32, 3 * 16 * 16)
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)]+)\)", README))
