@@ -160,7 +160,7 @@ def test_collapse_inside_is_finite_and_blames_the_layer_that_did_it():
     assert bool((ratios[2] == 0).all())  # distance out of nothing, as from noise inside a layer
     for aggregate in ("batch", "pair"):
         loss = hierarchical_loss(layers_a, layers_b, aggregate=aggregate)
-        assert float(loss) == pytest.approx(1e5 + 1, rel=1e-4)
+        assert loss.item() == pytest.approx(1e5 + 1, rel=1e-4)
         gradients = torch.autograd.grad(loss, layers_a[1:])
         assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
 
@@ -260,6 +260,61 @@ def test_an_output_that_is_the_last_layer_counts_once():
         generator, *latents()
     )
     assert [tuple(layer.shape[1:]) for layer in layers_a] == [(4, 8, 8), (3, 8, 8), (3, 8, 8)]
+
+
+class UNet(nn.Module):
+    """An image as condition, the latent as planes in the middle, a skip around it."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Conv2d(3, 4, 4, 2, 1)
+        self.middle = nn.Conv2d(4 + 3, 6, 3, padding=1)
+        self.up = nn.ConvTranspose2d(6 + 4, 3, 4, 2, 1)
+
+    def forward(self, latents, images):
+        down = self.down(images).relu()
+        planes = latents[:, :, None, None].expand(-1, -1, *down.shape[2:])
+        middle = self.middle(torch.cat([down, planes], 1)).relu()
+        return self.up(torch.cat([middle, down], 1)).tanh()
+
+
+class Blocks(nn.Module):
+    """Residual blocks in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(3, 3) for _ in range(4))
+
+    def forward(self, latents):
+        for block in self.blocks:
+            latents = latents + block(latents).relu()
+        return latents
+
+
+@pytest.mark.parametrize(
+    ("generator", "layers", "conditions", "num_ratios"),
+    [
+        (UNet, ["middle", "up"], [torch.zeros(5, 3, 8, 8)], 3),  # tanh follows the last named layer
+        (Blocks, ["blocks.0", "blocks.2"], [], 3),
+        (ConditionalGenerator, ["dense", "block.0", "block", "image"], [], 4),
+    ],
+    ids=["U-Net", "blocks", "convolutional"],
+)
+def test_any_generator_can_be_steered(generator, layers, conditions, num_ratios):
+    torch.manual_seed(0)
+    generator = generator()
+    diversity = HierarchicalDiversity(layers, expected_ratio=[0.3] * num_ratios)
+    ratios = expansion_ratios(*diversity.record(generator, *latents(), *conditions))
+    assert ratios.shape == (num_ratios, 5)
+    optimizer = torch.optim.Adam(generator.parameters(), 1e-2)
+    losses = []
+    for _ in range(60):
+        loss, *_ = diversity(generator, *latents(), *conditions)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert min(losses[-5:]) < losses[0] / 2
 
 
 @pytest.mark.parametrize(
