@@ -32,6 +32,7 @@ RECIPES = (
     "arc",
     "unfolding",
     "small_claims",
+    "stopping",
 )
 
 
