@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import loss, stacked
+from tests.benchmarks import bound, loss, stacked
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,6 +63,13 @@ def bench_stacked() -> None:
     line("stacked training, 8 models, over a plain loop", f"{ratio:.1f}x", ">= 3.5x", ratio >= 3.5)
 
 
+def bench_bound() -> None:
+    """The least expansion ratio, over two full distance matrices."""
+    times = bound.milliseconds()
+    ratio = times["bound"] / times["matrices"]
+    line("ratio bound, m=4000, f=1024: times two L1 cdists", f"{ratio:.2f}", "<= 0.75", ratio <= 0.75)
+
+
 def bench_import() -> None:
     """What the library adds to importing torch."""
 
@@ -94,5 +101,5 @@ def bench_book() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for bench in (bench_loss, bench_stacked, bench_import, bench_book):
+    for bench in (bench_loss, bench_stacked, bench_bound, bench_import, bench_book):
         bench()
