@@ -33,6 +33,7 @@ RECIPES = (
     "unfolding",
     "small_claims",
     "stopping",
+    "stopping_logs",
 )
 
 
