@@ -34,6 +34,8 @@ RECIPES = (
     "small_claims",
     "stopping",
     "stopping_logs",
+    "hmgan_small_claims",
+    "step_cost",
 )
 
 
