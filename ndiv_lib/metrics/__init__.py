@@ -1,5 +1,6 @@
 """Measures of diversity and quality: functions first, every choice an argument."""
 
+from ndiv_lib.metrics.bins import Bins, Floor, ndb
 from ndiv_lib.metrics.coverage import cover_rate, outlier_rate
 from ndiv_lib.metrics.interpolation import (
     InterpolationReport,
@@ -15,6 +16,8 @@ from ndiv_lib.metrics.precision_recall import (
 )
 
 __all__ = [
+    "Bins",
+    "Floor",
     "InterpolationReport",
     "ModeReport",
     "PrecisionRecall",
@@ -22,6 +25,7 @@ __all__ = [
     "interpolation_report",
     "mean_pairwise_distance",
     "mode_report",
+    "ndb",
     "outlier_rate",
     "precision_recall_density_coverage",
     "straight_paths",
