@@ -111,9 +111,9 @@ def test_it_fits_a_phone_and_keeps_the_size_of_its_type(show):
 def test_the_chapters_explorer_stops_where_the_recipe_does(show):
     """The formula of the page is another program than the recipe's; at every start of its sliders they agree."""
     cells = json.loads(CHAPTER.read_text())["cells"]
-    sources = ["".join(cell["source"]) for cell in cells if "# The explorer" in "".join(cell["source"])]
-    scope: dict = {}
-    exec("\n".join(sources).replace("explore(", "made = explore("), scope)
+    sources = ["".join(cell["source"]) for cell in cells if "The explorer:" in "".join(cell["source"])]
+    scope: dict = {"curve_explorer": curve_explorer, "BLUE": "#0072b2", "PURPLE": "#8e5bb5"}
+    exec("\n".join(sources).replace("\ncurve_explorer(", "\nmade = curve_explorer("), scope)
     page = show(scope["made"].markup)
     for layers, start, fast, speed, threshold in ((3, 1, 10, 20, 0.1), (3, 10, 1, 1, 6.0), (5, 2, 4, 1, 0.2)):
         wanted = (layers, start, fast, speed, threshold)

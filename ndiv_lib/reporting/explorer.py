@@ -39,7 +39,8 @@ const draw = () => {
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("width", width);
   svg.setAttribute("height", height);
-  const ink = {fill: "#333333", "font-size": 13, "font-family": "sans-serif"};
+  const halo = {stroke: "#ffffff", "stroke-width": 4, "paint-order": "stroke"};
+  const ink = {fill: "#333333", "font-size": 13, "font-family": "sans-serif", ...halo};
   for (let power = Math.ceil(low); power <= high; power++) {
     add("line", {x1: left, x2: right, y1: py(10 ** power), y2: py(10 ** power), stroke: "#e4e4e4"});
     add("text", {...ink, x: left - 6, y: py(10 ** power) + 4, "text-anchor": "end"}, 10 ** power);
