@@ -36,6 +36,7 @@ RECIPES = (
     "stopping_logs",
     "hmgan_small_claims",
     "step_cost",
+    "ratio_facts",
 )
 
 
