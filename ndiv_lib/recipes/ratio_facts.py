@@ -1,8 +1,7 @@
 """What expansion ratios are (HMGAN, Backgrounds, Eq. 1-3): identities, what a shared condition does, and what training changes.
 
-Five tasks: the formulas against loops written from the print; distances under a shared condition, from the input through
-untrained layers; the same in trained conditional GANs on 8x8 digits; one ratio maximized or minimized; and a generator that
-the regularizer leaves alone.
+Four tasks: the formulas against loops written from the print; distances under a shared condition, from the input through
+untrained layers; the same in trained conditional GANs on 8x8 digits; and a generator that the regularizer leaves alone.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from ndiv_lib.hmgan import (
     mode_seeking_loss,
 )
 from ndiv_lib.models.convolutional import ConvGenerator
-from ndiv_lib.models.mlp import MLP
 from ndiv_lib.recipes import digit_gans
 from ndiv_lib.recipes.recording import Cell, Measured
 from ndiv_lib.training.stacked import StackedDraws
@@ -41,7 +39,7 @@ STAGES = ("input", "first", "second", "output")  # of the untrained network
 class Config:
     """Everything that decides the numbers, except the seeds."""
 
-    task: Literal["layers", "shared", "trained", "push", "unchanged"] = "layers"
+    task: Literal["layers", "shared", "trained", "unchanged"] = "layers"
     num_pairs: int = 64  # a batch of DCGAN's size
     latent_dim: int = 8
     widths: tuple[int, ...] = (
@@ -64,7 +62,6 @@ class Config:
     )
     regularizer: Literal["none", "mode_seeking", "hierarchical"] = "none"  # trained, at weight 1 as printed
     num_steps: int = 600
-    sign: Literal[-1, 1] = 1  # push: 1 minimizes the ratio of Eq. 1, -1 maximizes it
     attention: bool = False  # unchanged: with the "attention unit" that the experiments mention
 
 
@@ -76,7 +73,7 @@ PRESETS: dict[str, Config] = {
     "shared": Config(task="shared"),
     "trained": Config(task="trained"),
     "minimize": Config(task="push"),
-    "maximize": Config(task="push", sign=-1),
+    "maximize": Config(task=sign=-1),
     "unchanged": Config(task="unchanged"),
     "attention": Config(task="unchanged", attention=True),
 }
@@ -305,29 +302,7 @@ def between(generator: digit_gans.Generator, settings: digit_gans.Training, seed
     return torch.stack([(x - y).abs().mean((1, 2)) for x, y in zip(a, b, strict=True)])
 
 
-# --- One ratio, and no change -----------------------------------------------------------------------------------------
-
-
-def push(config: Config, seed: int) -> dict[str, float]:
-    """A generator that only minimizes or maximizes the ratio of Eq. 1: its mean output distance, before and after."""
-    random = torch.Generator().manual_seed(seed)
-    generator = MLP([config.latent_dim, 64, 64, 2], generator=random)
-    optimizer = torch.optim.Adam(generator.parameters(), 1e-3)
-    fixed = torch.randn(2, 500, config.latent_dim, generator=random)
-
-    def spread() -> float:
-        with torch.no_grad():
-            a, b = generator(fixed).tanh()
-        return float((a - b).abs().mean())
-
-    before = spread()
-    for _ in range(config.num_steps):
-        a, b = torch.randn(2, config.num_pairs, config.latent_dim, generator=random)
-        loss = mode_seeking_loss(a, b, generator(a).tanh(), generator(b).tanh(), aggregate="batch")
-        optimizer.zero_grad()
-        (config.sign * loss).backward()
-        optimizer.step()
-    return {"spread_change": spread() / before, "spread": spread()}
+# --- No change --------------------------------------------------------------------------------------------------------
 
 
 def unchanged(config: Config, seed: int) -> dict[str, float]:
@@ -350,7 +325,7 @@ def unchanged(config: Config, seed: int) -> dict[str, float]:
     }
 
 
-TASKS = {"layers": layer_facts, "shared": shared_facts, "push": push, "unchanged": unchanged}
+TASKS = {"layers": layer_facts, "shared": shared_facts, "unchanged": unchanged}
 
 
 def run(config: Config, seeds: Sequence[int]) -> Measured:
@@ -396,8 +371,6 @@ VARIANTS: dict[str, Config] = {
         for name in ("mode_seeking", "hierarchical")
         for dim in (10, 160)
     },
-    "minimize": PRESETS["minimize"],
-    "maximize": PRESETS["maximize"],
     "unchanged": PRESETS["unchanged"],
     "attention": PRESETS["attention"],
 }
