@@ -1,6 +1,7 @@
-"""A small convolutional generator and discriminator for images of 8 to 32 pixels, with or without classes.
+"""Small convolutional generators and a discriminator for images of 8 to 32 pixels, with or without classes.
 
-No batch normalization: it would let the samples of a batch see each other, and every diversity loss compares samples.
+Only :class:`TransposedGenerator` has batch normalization: it lets the samples of a batch see each other, and every diversity
+loss compares samples.
 """
 
 from __future__ import annotations
@@ -61,8 +62,7 @@ class ConvGenerator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latents ``(n, latent_dim)`` and labels ``(n,)`` to images ``(n, channels, image_size, image_size)`` in [-1, 1]."""
-        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
-            raise ValueError(f"expected latents of shape (n, {self.latent_dim}), got {tuple(latents.shape)}.")
+        _check_latents(latents, self.latent_dim)
         _check_labels(labels, len(latents), self.num_classes)
         features = self.first(latents)
         if self.embedding is not None:
@@ -70,6 +70,81 @@ class ConvGenerator(nn.Module):
         maps = F.leaky_relu(features, 0.2).unflatten(1, (-1, _SMALLEST, _SMALLEST))
         for block in self.blocks:
             maps = F.leaky_relu(block(F.interpolate(maps, scale_factor=2)), 0.2)
+        return self.last(maps).tanh()
+
+
+class TransposedGenerator(nn.Module):
+    """A small DCGAN generator (Radford et al. 2016): transposed convolutions, each doubling the side, with batch normalization.
+
+    The class enters once, as a one-hot vector beside the latent. Normalization fixes the size of a layer's signal up to a
+    learned scale, so that a loss on hidden distances cannot be met by scaling a layer up. The layers ``"blocks.0"`` (4 pixels),
+    ``"blocks.1"`` (8 pixels), ... are the path from latents to image.
+
+    Args:
+        latent_dim: entries of a latent.
+        image_size: 8, 16 or 32 pixels.
+        channels: of the image.
+        width: channels before the last convolution, doubled at every smaller side.
+        num_classes: 0 for a generator without classes.
+        condition_repeats: how often the one-hot vector stands beside the latent.
+        condition_scale: factor of the one-hot vector; where it is large against the latents, it drowns them.
+        generator: source of the initial weights; torch's global one if not given.
+
+    Raises:
+        ValueError: for another image size; when called, for latents of another shape, or for labels that are missing, too many,
+            or not in [0, num_classes).
+
+    Example:
+        >>> import torch
+        >>> network = TransposedGenerator(8, image_size=16, channels=3, num_classes=4)
+        >>> network(torch.zeros(5, 8), torch.tensor([0, 1, 2, 3, 3])).shape
+        torch.Size([5, 3, 16, 16])
+    """
+
+    def __init__(
+        self,
+        latent_dim: int,
+        *,
+        image_size: int,
+        channels: int = 3,
+        width: int = 16,
+        num_classes: int = 0,
+        condition_repeats: int = 1,
+        condition_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice(image_size, "image_size", _SIZES)
+        widths = [width * 2**level for level in reversed(range(_SIZES.index(image_size) + 1))]
+        self.latent_dim, self.num_classes = latent_dim, num_classes
+        self.condition_repeats, self.condition_scale = condition_repeats, condition_scale
+        first = nn.Sequential(
+            nn.Linear(latent_dim + condition_repeats * num_classes, widths[0] * _SMALLEST**2),
+            nn.Unflatten(1, (widths[0], _SMALLEST, _SMALLEST)),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        )
+        doubling = [
+            nn.Sequential(nn.ConvTranspose2d(fan_in, fan_out, 4, 2, 1), nn.BatchNorm2d(fan_out), nn.ReLU())
+            for fan_in, fan_out in pairwise(widths)
+        ]
+        self.blocks = nn.ModuleList([first, *doubling])
+        self.last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.ConvTranspose2d):
+                nn.init.normal_(module.weight, std=0.02, generator=generator)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Map latents ``(n, latent_dim)`` and labels ``(n,)`` to images ``(n, channels, image_size, image_size)`` in [-1, 1]."""
+        _check_latents(latents, self.latent_dim)
+        _check_labels(labels, len(latents), self.num_classes)
+        maps = latents
+        if labels is not None:
+            one_hot = self.condition_scale * F.one_hot(labels, self.num_classes).to(latents)
+            maps = torch.cat([latents, one_hot.repeat(1, self.condition_repeats)], dim=1)
+        for block in self.blocks:
+            maps = block(maps)
         return self.last(maps).tanh()
 
 
@@ -142,6 +217,11 @@ def _widths(image_size: int, width: int) -> list[int]:
     check_choice(image_size, "image_size", _SIZES)
     num_blocks = _SIZES.index(image_size) + 1
     return [width, *(width * 2**block for block in range(num_blocks))]
+
+
+def _check_latents(latents: Tensor, latent_dim: int) -> None:
+    if latents.ndim != 2 or latents.shape[1] != latent_dim:
+        raise ValueError(f"expected latents of shape (n, {latent_dim}), got {tuple(latents.shape)}.")
 
 
 def _check_labels(labels: Tensor | None, n: int, num_classes: int) -> None:

@@ -32,6 +32,7 @@ RECIPES = (
     "arc",
     "unfolding",
     "small_claims",
+    "steering",
     "stopping",
     "stopping_logs",
     "hmgan_small_claims",

@@ -1,0 +1,344 @@
+"""Steer the diversity of one generator layer after another by its expected ratio (HMGAN, Eq. 3, Fig. 1 and 3-5).
+
+A small convolutional generator gets a condition and a latent. On :class:`~ndiv_lib.data.one_to_many.OneToMany` all valid
+outputs of a condition are known, so that the modes found, at the high and at the low level, are counted and not estimated. On
+scikit-learn's digits they are not known: recall and coverage stand in. Every method adds one term to the same generator loss.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ndiv_lib._checks import require
+from ndiv_lib.activations import record_activations
+from ndiv_lib.adversarial import discriminator_loss, generator_loss
+from ndiv_lib.baselines import dsgan_loss
+from ndiv_lib.data.digits import load_digits_split
+from ndiv_lib.data.images import data_root
+from ndiv_lib.data.one_to_many import OneToMany
+from ndiv_lib.hmgan import expansion_ratios, hierarchical_loss, mean_distance, mode_seeking_loss
+from ndiv_lib.metrics.precision_recall import precision_recall_density_coverage
+from ndiv_lib.models import ConvDiscriminator, TransposedGenerator
+from ndiv_lib.ndiv import ndiv_loss
+from ndiv_lib.recipes.recording import Cell, Measured
+
+Method = Literal["none", "mode_seeking", "dsgan", "ndiv", "hierarchical"]
+FEATURE_LEVELS = (1, 4, 7, 9, 10, 11, 12)  # where LPIPS looks into SqueezeNet
+FEATURE_SAMPLES = 40  # of each class
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run, except the seeds."""
+
+    method: Method = "none"
+    weight: float = 0.0  # of the method's term; HMGAN's beta
+    expected_ratio: tuple[float, ...] = (0.0, 0.0, 0.0)  # lambda: latents to 4 px, to 8 px, to the image
+    alpha: float = 0.8  # NDiv's slack
+    bound: float = 1.0  # DSGAN's tau: the ratio that the data themselves have, at this latent_std
+    share_condition: bool = (
+        True  # the two images of a pair have one condition; not printed, but its Background assumes it
+    )
+    data: Literal["one_to_many", "digits"] = "one_to_many"
+    image_size: int = 16
+    condition_repeats: int = 1  # of the one-hot condition beside the latent
+    condition_scale: float = (
+        0.275  # as the latents: ten times larger, it drowns them and every output is the same
+    )
+    latent_dim: int = 16
+    latent_std: float = (
+        0.275  # mean distance of latents = that of images of a condition, so that all lambda = 1 can hold
+    )
+    width: int = 16  # channels before the last layer
+    discriminator_width: int = 24  # with 8, no method found anything valid
+    num_steps: int = 1000
+    per_class: int = 8  # latents of a class in a step: half as many pairs
+    learning_rate: float = (
+        4e-3  # Adam with betas (0.5, 0.999); for first trials with lambda = 1 and without a term
+    )
+    decay: float = 0.5  # share of the run, at its end, over which the learning rate falls linearly to zero
+    num_training: int = 2048  # images
+    num_samples: int = 500  # of each class, to be judged
+    keep: int = 0  # images of each class that are recorded, for the first seed
+
+
+def training_set(config: Config, seed: int) -> tuple[list[Tensor], list[Tensor]]:
+    """Training images of every class, and held-out ones (the same, where more can be drawn): lists of ``(n, c, side, side)``."""
+    if config.data == "digits":
+        split = load_digits_split(seed=seed)
+        parts = ((split.train_images, split.train_labels), (split.held_out_images, split.held_out_labels))
+        train, held_out = (
+            [F.interpolate(images[labels == c], scale_factor=config.image_size // 8) for c in range(10)]
+            for images, labels in parts
+        )
+        return train, held_out
+    random = torch.Generator().manual_seed(seed)
+    drawn = OneToMany(image_size=config.image_size).sample(config.num_training, generator=random)
+    images = [drawn.images[drawn.conditions == c] for c in range(OneToMany.num_classes)]
+    return images, images
+
+
+def networks(
+    config: Config, random: torch.Generator, num_classes: int
+) -> tuple[TransposedGenerator, ConvDiscriminator]:
+    """Generator and discriminator with fresh weights."""
+    channels = 1 if config.data == "digits" else 3
+    shape = {"image_size": config.image_size, "channels": channels, "num_classes": num_classes}
+    generator = TransposedGenerator(
+        config.latent_dim,
+        **shape,
+        width=config.width,
+        condition_repeats=config.condition_repeats,
+        condition_scale=config.condition_scale,
+        generator=random,
+    )
+    return generator, ConvDiscriminator(**shape, width=config.discriminator_width, generator=random)
+
+
+def path_names(generator: TransposedGenerator) -> list[str]:
+    """The steered layers between latents and image: what every block puts out, after normalization and rectifier."""
+    return [f"blocks.{index}" for index in range(len(generator.blocks))]
+
+
+def forward_path(generator: TransposedGenerator, latents: Tensor, labels: Tensor) -> list[Tensor]:
+    """One forward: latents, what every block puts out, images."""
+    with record_activations(generator, path_names(generator)) as recorded:
+        images = generator(latents, labels)
+    return [latents, *recorded.values(), images]
+
+
+def pairs(tensor: Tensor, num_classes: int, *, share_condition: bool = True) -> tuple[Tensor, Tensor]:
+    """Both halves of every class of rows that are grouped by class; or the second half of the next class instead."""
+    first, second = tensor.unflatten(0, (num_classes, -1)).chunk(2, dim=1)
+    second = second if share_condition else second.roll(1, 0)
+    return first.flatten(0, 1), second.flatten(0, 1)
+
+
+def extra_loss(config: Config, path: Sequence[Tensor], num_classes: int) -> Tensor:
+    """The method's term, unweighted; ``path`` holds latents, layers and images, rows grouped by class."""
+    latents, images = path[0], path[-1]
+    if config.method == "ndiv":
+        grouped = (tensor.unflatten(0, (num_classes, -1)) for tensor in (latents, images))
+        return ndiv_loss(*grouped, alpha=config.alpha, reduction="sample")
+    split = partial(pairs, num_classes=num_classes, share_condition=config.share_condition)
+    if config.method == "hierarchical":
+        layers_a, layers_b = zip(*map(split, path), strict=True)
+        return hierarchical_loss(layers_a, layers_b, expected_ratio=config.expected_ratio)
+    both = (*split(latents), *split(images))
+    return (
+        mode_seeking_loss(*both) if config.method == "mode_seeking" else dsgan_loss(*both, bound=config.bound)
+    )
+
+
+def draw_latents(config: Config, num_rows: int, random: torch.Generator) -> Tensor:
+    """Normal latents ``(num_rows, latent_dim)`` of the configured standard deviation."""
+    return config.latent_std * torch.randn(num_rows, config.latent_dim, generator=random)
+
+
+def train(config: Config, data: Sequence[Tensor], seed: int) -> TransposedGenerator:
+    """A generator trained on the images of every class."""
+    random = torch.Generator().manual_seed(1_000_003 + seed)
+    generator, discriminator = networks(config, random, len(data))
+    adam = partial(torch.optim.Adam, lr=config.learning_rate, betas=(0.5, 0.999), fused=True)
+    of_generator, of_discriminator = adam(generator.parameters()), adam(discriminator.parameters())
+    labels = torch.arange(len(data)).repeat_interleave(config.per_class)
+    for step in range(config.num_steps):
+        if config.decay:
+            left = min(1.0, (1 - step / config.num_steps) / config.decay)
+            for group in of_generator.param_groups + of_discriminator.param_groups:
+                group["lr"] = left * config.learning_rate
+        picked = [torch.randint(len(images), (config.per_class,), generator=random) for images in data]
+        real = torch.cat([images[index] for images, index in zip(data, picked, strict=True)])
+        path = forward_path(generator, draw_latents(config, len(labels), random), labels)
+        fake = path[-1]
+
+        discriminator.requires_grad_(True)
+        both = discriminator(torch.cat([real, fake.detach()]), labels.repeat(2))
+        real_logits, fake_logits = both.chunk(2)
+        _step(of_discriminator, discriminator_loss(real_logits=real_logits, fake_logits=fake_logits))
+
+        discriminator.requires_grad_(False)  # half of its backward pass is not needed here
+        loss = generator_loss(fake_logits=discriminator(fake, labels))
+        if config.weight:
+            loss = loss + config.weight * extra_loss(config, path, len(data))
+        _step(of_generator, loss)
+    return generator.eval()
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+@torch.no_grad()
+def sample_path(
+    config: Config, generator: TransposedGenerator, num_classes: int, seed: int
+) -> tuple[list[Tensor], Tensor]:
+    """Latents, layers and images of ``num_samples`` new samples of every class, and their labels; rows grouped by class."""
+    labels = torch.arange(num_classes).repeat_interleave(config.num_samples)
+    random = torch.Generator().manual_seed(2_000_003 + seed)
+    return forward_path(generator, draw_latents(config, len(labels), random), labels), labels
+
+
+def ratio_report(path: Sequence[Tensor], num_classes: int) -> dict[str, float]:
+    """Distances and ratios of same-condition pairs at every layer.
+
+    ``distance_i`` is the mean distance at layer i (0: latents), ``ratio_i`` the ratio of two such means, which the loss
+    steers; ``low_i`` and ``least_i`` are the 1 % quantile and the minimum of the pairs' own ratios.
+    """
+    layers_a, layers_b = zip(*(pairs(layer, num_classes) for layer in path), strict=True)
+    distances = [float(mean_distance(a, b, 1).mean()) for a, b in zip(layers_a, layers_b, strict=True)]
+    report = {f"distance_{i}": distance for i, distance in enumerate(distances)}
+    for i, of_pairs in enumerate(expansion_ratios(layers_a, layers_b), start=1):
+        report[f"ratio_{i}"] = distances[i - 1] / max(distances[i], 1e-9)
+        report[f"low_{i}"] = float(of_pairs.quantile(0.01))
+        report[f"least_{i}"] = float(of_pairs.min())
+    return report
+
+
+@torch.no_grad()
+def feature_report(images: Tensor, num_classes: int) -> dict[str, float]:
+    """Diversity in an external network: mean squared distance of unit features of a class's images, at every level.
+
+    The levels are those of LPIPS's SqueezeNet, all features weighted alike; images are enlarged to 64 pixels. Empty without
+    the network's weights.
+    """
+    weights = data_root() / "squeezenet1_1" / "squeezenet1_1.pth"
+    if not weights.is_file():
+        return {}
+    network = require("torchvision.models", "metrics").squeezenet1_1()
+    network.load_state_dict(torch.load(weights, weights_only=True))
+    few = images.unflatten(0, (num_classes, -1))[:, :FEATURE_SAMPLES].flatten(0, 1)
+    few = F.interpolate(few.expand(-1, 3, -1, -1), size=64, mode="bilinear")
+    mean, std = few.new_tensor(((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))[:, :, None, None]
+    maps, report = ((few + 1) / 2 - mean) / std, {}
+    for index, layer in enumerate(network.eval().features):
+        maps = layer(maps)
+        if index in FEATURE_LEVELS:
+            unit = F.normalize(maps, dim=1).unflatten(0, (num_classes, -1))
+            # twice the variance is the mean squared distance of two samples
+            variance = unit.var(dim=1).sum(dim=1).mean()
+            report[f"feature_{FEATURE_LEVELS.index(index) + 1}"] = 2 * float(variance)
+    return report
+
+
+def mode_values(config: Config, images: Tensor, labels: Tensor) -> dict[str, float]:
+    """Precision and the modes found, counted against the truth."""
+    return asdict(OneToMany(image_size=config.image_size).evaluate(images, labels))
+
+
+def neighbor_values(held_out: Sequence[Tensor], images: Tensor) -> dict[str, float]:
+    """Precision, recall, density and coverage against the held-out images of every class, as means over classes."""
+    generated = images.unflatten(0, (len(held_out), -1))
+    rows = [
+        vars(precision_recall_density_coverage(real=real, generated=made[: len(real)]))
+        for real, made in zip(held_out, generated, strict=True)
+    ]
+    return {metric: sum(row[metric] for row in rows) / len(rows) for metric in rows[0]}
+
+
+def run(config: Config, seeds: Sequence[int]) -> Measured:
+    """Train and measure one generator per seed; keeps a sheet of the first seed's images ``(classes, keep, c, side, side)``."""
+    rows, sheets = [], []
+    for seed in seeds:
+        data, held_out = training_set(config, seed)
+        started = time.process_time()
+        generator = train(config, data, seed)
+        seconds = time.process_time() - started
+        path, labels = sample_path(config, generator, len(data), seed)
+        found = (
+            mode_values(config, path[-1], labels)
+            if config.data == "one_to_many"
+            else neighbor_values(held_out, path[-1])
+        )
+        rows.append(found | ratio_report(path, len(data)) | feature_report(path[-1], len(data)))
+        rows[-1]["cpu_seconds"] = seconds
+        sheets.append(path[-1].unflatten(0, (len(data), -1))[:, : config.keep])
+    return Measured(
+        values={metric: [row[metric] for row in rows] for metric in rows[0]},
+        n_real=sum(map(len, data)),
+        n_generated=len(labels),
+        arrays={"sheet": to_levels(sheets[0])} if config.keep else {},
+    )
+
+
+def to_levels(images: Tensor) -> np.ndarray:
+    """Images in [-1, 1] as bytes from 0 to 15, small enough to record."""
+    return ((images + 1) * 7.5).round().to(torch.uint8).numpy()
+
+
+def smoke(config: Config) -> Config:
+    """A few steps, to see that everything runs."""
+    return replace(config, num_steps=2, num_samples=100)
+
+
+# --- Cells ------------------------------------------------------------------------------------------------------------
+
+SEEDS = tuple(range(10))
+TUNING_SEEDS, SHORT = (1000, 1001, 1002), 500
+SCORE = "joint share of modes found, minus the share of invalid images"  # named before the first trial
+LAYERS = (1, 2, 3)  # a ratio each: latents to 4 px, 4 to 8 px, 8 px to the image
+MONOTONE = (0.75, 0.9, 1.0, 1.25, 1.5, 2.0)  # control is expected here,
+SATURATED = (0.0, 0.25, 0.5)  # and less here
+ONES = Config(method="hierarchical", weight=1.0, expected_ratio=(1.0, 1.0, 1.0))  # the paper's beta
+ZEROS = replace(ONES, expected_ratio=(0.0, 0.0, 0.0))
+
+
+def steered(layer: int, expected_ratio: float, base: Config = ONES) -> Config:
+    """The configuration with another lambda at one layer."""
+    ratios = tuple(
+        expected_ratio if i == layer else old for i, old in enumerate(base.expected_ratio, start=1)
+    )
+    return replace(base, expected_ratio=ratios)
+
+
+# Eight settings a method, in runs of half the length.
+TUNED: dict[str, Config] = {
+    **{
+        f"{method}-w{weight:g}": Config(method=method, weight=weight)
+        for method in ("mode_seeking", "hierarchical")
+        for weight in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+    },
+    **{
+        f"dsgan-w{weight:g}-bound{bound:g}": Config(method="dsgan", weight=weight, bound=bound)
+        for weight in (0.3, 1.0, 3.0, 10.0)
+        for bound in (1.0, 2.0)
+    },
+    **{
+        f"ndiv-w{weight:g}-alpha{alpha:g}": Config(method="ndiv", weight=weight, alpha=alpha)
+        for weight in (0.3, 1.0, 3.0, 10.0)
+        for alpha in (0.5, 0.8)
+    },
+}
+
+# Method by method the winner of its trials; zeros, halves and ones are HMGAN1, HMGAN3 and HMGAN2 of the paper, beta = 1.
+PRESETS: dict[str, Config] = {
+    "none": Config(),
+    "zeros": ZEROS,
+    "halves": replace(ONES, expected_ratio=(0.5, 0.5, 0.5)),
+    "ones": ONES,
+}
+# 32 pixels: the same recipe at a size for a GPU, not recorded
+LARGE = {"image_size": 32, "width": 32, "discriminator_width": 48, "num_steps": 4000, "per_class": 16}
+
+SWEEP: dict[str, Config] = {
+    f"steer{layer}-{ratio:g}": steered(layer, ratio)
+    for ratio in (*MONOTONE, *SATURATED)
+    for layer in LAYERS
+    if ratio != 1  # that is "ones", whatever the layer
+}
+
+CELLS = [
+    Cell(f"tuning-{name}", replace(config, num_steps=SHORT), TUNING_SEEDS, stack=3, priority=100)
+    for name, config in TUNED.items()
+]
