@@ -72,8 +72,6 @@ PRESETS: dict[str, Config] = {
     "normalized": Config(normalize=True),
     "shared": Config(task="shared"),
     "trained": Config(task="trained"),
-    "minimize": Config(task="push"),
-    "maximize": Config(task=sign=-1),
     "unchanged": Config(task="unchanged"),
     "attention": Config(task="unchanged", attention=True),
 }
