@@ -1,4 +1,4 @@
-"""Command line: ``ndiv list | train | results | reproduce``."""
+"""Command line: ``ndiv list | train | results | reproduce | diagnose``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
+
+from ndiv_lib.diagnosis import diagnose
+from ndiv_lib.diagnosis.files import read_samples
 from ndiv_lib.recipes.recording import RECIPES, get_preset, get_recipe, measure, pending, reproduce
 from ndiv_lib.reporting.results import RECORDED, Result, load, recorded_cells, save
 
@@ -40,6 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     again.add_argument("--out", type=Path, required=True, help="folder of the records; run again to go on")
     again.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
 
+    asked = commands.add_parser(
+        "diagnose",
+        help="is this mode collapse? compare generated with real images",
+        description="Is this mode collapse? Ends with status 0 if there is no sign of it, 1 with an alarm, 2 with an error, and "
+        "3 if these samples are too few to know.",
+    )
+    for side in ("real", "generated"):
+        asked.add_argument(
+            f"--{side}", type=Path, required=True, help="folder of images, with its subfolders, or .npz file"
+        )
+    asked.add_argument(
+        "--conditions",
+        action="store_true",
+        help="subfolders (or the array `labels`) are the generator's conditions",
+    )
+    asked.add_argument("--out", type=Path, help="write a page to look at, for example report.html")
+    asked.add_argument("--max-samples", type=int, help="draw so many of each set at random; default: all")
+    asked.add_argument("--seed", type=int, default=0)
+
     options, fields = parser.parse_known_args(arguments)
     if fields and options.command != "train":
         parser.error(f"unknown arguments: {' '.join(fields)}")
@@ -56,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         for cell in recorded_cells(recipe, folder=options.folder)
                     ]
                 )
+        elif options.command == "diagnose":
+            return _diagnose(options)
         else:
             reproduce(options.out, budget_minutes=options.budget_minutes, recipes=options.recipes)
     except (ValueError, FileNotFoundError, ImportError) as error:
@@ -88,6 +114,24 @@ def _train(options: argparse.Namespace, fields: list[str]) -> None:
     _print_results([result])
     if options.out:
         print(f"written: {save(result, options.out, arrays=arrays)}")
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    both: dict[str, Any] = {}
+    for side in ("real", "generated"):
+        samples, conditions = read_samples(getattr(options, side), conditions=options.conditions)
+        if options.max_samples is not None and len(samples) > options.max_samples:
+            chosen = torch.randperm(len(samples), generator=torch.Generator().manual_seed(options.seed))
+            chosen = chosen[: options.max_samples]
+            print(f"{side}: {options.max_samples:,} of {len(samples):,} samples, at random")
+            samples = samples[chosen]
+            conditions = [conditions[index] for index in chosen.tolist()] if conditions else None
+        both |= {side: samples, f"conditions_{side}": conditions}
+    diagnosis = diagnose(**both, seed=options.seed)
+    print(diagnosis.to_text(), end="")
+    if options.out:
+        print(f"\nwritten: {diagnosis.to_html(options.out)}")
+    return {"no sign of collapse": 0, "cannot be known": 3}.get(diagnosis.verdict, 1)
 
 
 def _print_results(results: list[Result]) -> None:

@@ -1,0 +1,6 @@
+"""Is this mode collapse? Compare generated with real samples, and say what so many samples can tell."""
+
+from ndiv_lib.diagnosis.checks import Finding, Power
+from ndiv_lib.diagnosis.verdict import Bin, ConditionReport, Diagnosis, diagnose
+
+__all__ = ["Bin", "ConditionReport", "Diagnosis", "Finding", "Power", "diagnose"]

@@ -1,0 +1,453 @@
+"""``diagnose``: is this mode collapse?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ndiv_lib._checks import check_floating, check_same_device, values_are_checked
+from ndiv_lib.diagnosis import checks
+from ndiv_lib.diagnosis.checks import Finding, Pool, Power
+from ndiv_lib.metrics.bins import _z_scores
+
+Verdict = Literal["collapse", "different", "no sign of collapse", "cannot be known"]
+FEWEST, MOST = 20, 10_000  # samples: of each set, and of both together (distances of all pairs are kept)
+LEVEL = 0.01  # chance of any false alarm
+NUM_SHUFFLES = 499
+SHOWN_BINS, SHOWN_IMAGES, SHOWN_PAIRS = 8, 8, 4
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A group of similar samples in which generated ones are too few.
+
+    Args:
+        num_real: real samples in it.
+        num_generated: generated samples in it.
+        expected: generated samples that would be in it, had they the real share.
+        real_images: the real images nearest to its center, ``(k, C, H, W)``, or None for vectors.
+        generated_images: likewise, those few generated images that fell in.
+    """
+
+    num_real: int
+    num_generated: int
+    expected: float
+    real_images: Tensor | None = field(default=None, repr=False)
+    generated_images: Tensor | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class ConditionReport:
+    """Diversity within one condition: mean distance of two samples, generated over real; NaN with a single real sample."""
+
+    name: str
+    num_real: int
+    num_generated: int
+    ratio: float
+    identical: bool  # all generated samples are the same, to within one gray level
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the page shows: random images of both sets, and their closest pairs ``(k, 2, C, H, W)``."""
+
+    real: Tensor
+    generated: Tensor
+    closest_real: Tensor
+    closest_generated: Tensor
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The answer of :func:`diagnose`; print it with :meth:`to_text`, or see it with :meth:`to_html`.
+
+    Args:
+        verdict: ``"collapse"``: variety is missing, beyond chance, and poor quality does not explain it. ``"different"``: the
+            sets differ beyond chance, but it need not be collapse. ``"no sign of collapse"``: no alarm, and so many samples
+            would have shown a loss of 30 %. ``"cannot be known"``: no alarm, and they would not have.
+        findings: every check, with its floor.
+        bins: the groups in which generated samples are too few, worst first.
+        num_bins: number of all groups.
+        conditions: by condition, if there are some, the least diverse first.
+        power: what so many samples can show.
+        num_real: number of real samples.
+        num_generated: number of generated samples.
+        compared: what distances were taken between, in words.
+        next_steps: what to do, in words.
+        pictures: images for the page, or None for vectors.
+    """
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    bins: tuple[Bin, ...]
+    num_bins: int
+    conditions: tuple[ConditionReport, ...]
+    power: Power
+    num_real: int
+    num_generated: int
+    compared: str
+    next_steps: tuple[str, ...]
+    pictures: Pictures | None = field(default=None, repr=False)
+
+    @property
+    def alarms(self) -> tuple[Finding, ...]:
+        """The findings beyond their limit."""
+        return tuple(finding for finding in self.findings if finding.alarm)
+
+    def __getitem__(self, name: str) -> Finding:
+        """The finding of that name."""
+        return next(finding for finding in self.findings if finding.name == name)
+
+    def to_text(self) -> str:
+        """A plain-text summary."""
+        from ndiv_lib.diagnosis.words import to_text
+
+        return to_text(self)
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write one self-contained page, and return its path."""
+        from ndiv_lib.diagnosis.page import to_html
+
+        target = Path(path)
+        target.write_text(to_html(self), encoding="utf-8")
+        return target
+
+
+def diagnose(
+    *,
+    real: Tensor,
+    generated: Tensor,
+    conditions_real: Sequence[object] | Tensor | None = None,
+    conditions_generated: Sequence[object] | Tensor | None = None,
+    features: Literal["pixels"] | Callable[[Tensor], Tensor] = "pixels",
+    seed: int = 0,
+) -> Diagnosis:
+    """Is this mode collapse? Compare generated with real samples by several checks, each beside what chance would show.
+
+    Near-duplicates; recall and coverage; bins of similar samples and which of them generated samples avoid; diversity from
+    coarse to fine; with conditions also diversity within a condition. What chance would show comes from five hundred shuffles
+    of both sets together, so that on average at most one in a hundred healthy generators raises any alarm.
+
+    Args:
+        real: images ``(n, 1 | 3, H, W)`` in [-1, 1], or vectors ``(n, d)``; at least 20. Samples that the generator was not
+            trained on make the fairer test.
+        generated: ``(m, ...)`` of the same shape, at least 20; together at most 10,000.
+        conditions_real: the condition of each real sample, if the generator has conditions: class numbers or names.
+        conditions_generated: of each generated sample. Checks then ask whether generated samples vary as real ones *of the same
+            conditions* do, so the mix of conditions need not agree, but both must have the same ones.
+        features: ``"pixels"`` (images above 32 px are averaged down to that), or a function of images ``(k, C, H, W)`` that
+            returns vectors ``(k, d)``, such as a pretrained network. Pixels see layout, color and strokes, not what is depicted.
+        seed: of shuffles and bins.
+
+    Returns:
+        A :class:`Diagnosis`.
+
+    Raises:
+        TypeError: for samples that are not floating point.
+        ValueError: for too few or too many samples, shapes that do not match, images out of [-1, 1], values that are not
+            finite, or conditions that do not match.
+        ImportError: without scikit-learn (extra ``metrics``).
+
+    Example:
+        >>> import torch
+        >>> random = torch.Generator().manual_seed(0)
+        >>> corners = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
+        >>> draw = lambda modes: corners[torch.randint(modes, (300,), generator=random)] + torch.randn(300, 2, generator=random)
+        >>> diagnose(real=draw(4), generated=draw(4)).verdict
+        'no sign of collapse'
+        >>> diagnose(real=draw(4), generated=draw(3)).verdict
+        'collapse'
+    """
+    _check_samples(real, generated)
+    names, groups = _check_conditions(real, generated, conditions_real, conditions_generated)
+    is_images = real.ndim == 4
+    both = torch.cat([real, generated]).detach().float().cpu()
+    vectors, compared = _features(both, len(real), features)
+    num_bins = max(2, min(checks.MOST_BINS, min(len(real), len(generated)) // checks.SAMPLES_PER_BIN))
+    pool = checks.pool_samples(
+        vectors, checks.image_levels(both) if is_images else {}, num_bins=num_bins, groups=groups, seed=seed
+    )
+    is_real = torch.arange(len(both)) < len(real)
+    findings = checks.judge(
+        checks.measure(pool, checks.deal(is_real, groups, NUM_SHUFFLES, seed)), level=LEVEL
+    )
+    by_name = {finding.name: finding for finding in findings}
+    shares = pool.bins.bincount().double() / len(both)
+    power = checks.simulate_loss(
+        shares,
+        len(real),
+        len(generated),
+        {name: by_name[name].limit for name in ("bins", "emptiest bin")},
+        seed=seed,
+    )
+    conditions = _compare_conditions(pool, is_real, names, both) if groups is not None else ()
+    verdict = decide(findings, conditions, power)
+    return Diagnosis(
+        verdict=verdict,
+        findings=tuple(findings),
+        bins=_missing_bins(
+            pool,
+            is_real,
+            vectors,
+            both if is_images else None,
+            by_name["emptiest bin"],
+            by_name["bins"].alarm,
+        ),
+        num_bins=pool.num_bins,
+        conditions=conditions,
+        power=power,
+        num_real=len(real),
+        num_generated=len(generated),
+        compared=compared,
+        next_steps=_next_steps(verdict, by_name, conditions, power, features == "pixels" and is_images),
+        pictures=_pictures(pool, is_real, both, seed) if is_images else None,
+    )
+
+
+def decide(findings: Sequence[Finding], conditions: Sequence[ConditionReport], power: Power) -> Verdict:
+    """From alarms to a verdict.
+
+    Near-duplicates, no diversity within a condition, and less diversity at every level are collapse however the images look.
+    Missing bins, recall and coverage can also come from generated samples that lie beside the real ones; they count as
+    collapse only while precision raises no alarm.
+    """
+    alarms = {finding.name: finding for finding in findings if finding.alarm}
+    levels = [
+        finding
+        for finding in findings
+        if finding.name.startswith("diversity") and not finding.name.endswith("condition")
+    ]
+    if (
+        "near-duplicates" in alarms
+        or "diversity within a condition" in alarms
+        or any(condition.identical for condition in conditions)
+        or all(level.alarm for level in levels)
+    ):
+        return "collapse"
+    if any(finding.kind == "diversity" for finding in alarms.values()) and "precision" not in alarms:
+        return "collapse"
+    if alarms:
+        return "different"
+    return "no sign of collapse" if power.rates[checks.LOST] >= checks.SEEN else "cannot be known"
+
+
+def _features(
+    both: Tensor, num_real: int, features: Literal["pixels"] | Callable[[Tensor], Tensor]
+) -> tuple[Tensor, str]:
+    if callable(features):
+        with torch.no_grad():
+            parts = [features(part) for part in (both[:num_real], both[num_real:])]
+        for part, size in zip(parts, (num_real, len(both) - num_real), strict=True):
+            if not isinstance(part, Tensor) or part.ndim != 2 or len(part) != size:
+                got = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
+                raise ValueError(f"expected features(samples) of shape ({size}, d), got {got}.")
+        name = getattr(features, "__name__", type(features).__name__)
+        return torch.cat(parts).detach().float().cpu(), f"features of {name} ({parts[0].shape[1]} numbers)"
+    if features != "pixels":
+        raise ValueError(f"expected features to be 'pixels' or a function, got {features!r}.")
+    if both.ndim == 2:
+        return both, f"vectors of {both.shape[1]} numbers, Euclidean distances"
+    pixels = checks.image_features(both)
+    height, width = both.shape[-2:]
+    shrunk = (
+        f", averaged down to {checks.FEATURE_SIDE} px" if min(height, width) > checks.FEATURE_SIDE else ""
+    )
+    color = "color" if both.shape[1] == 3 else "gray"
+    return pixels, f"pixels of {width}×{height} {color} images{shrunk}, Euclidean distances"
+
+
+def _missing_bins(
+    pool: Pool, is_real: Tensor, features: Tensor, images: Tensor | None, emptiest: Finding, alarm: bool
+) -> tuple[Bin, ...]:
+    """Bins beyond the limit of the emptiest one; if only all bins together raise an alarm, the three emptiest."""
+    real, generated = (shares[0] for shares in checks.bin_shares(pool.bins, is_real[None]))
+    gaps = -_z_scores(real, generated, int(is_real.sum()), int((~is_real).sum()))
+    order = gaps.argsort(descending=True)
+    count = int((gaps > emptiest.limit).sum()) or (3 if alarm else 0)
+    found: list[Bin] = []
+    for index in order[:count]:
+        member = pool.bins == index
+        center = features[member].mean(0)
+        nearest = (features - center).norm(dim=1).masked_fill(~member, torch.inf).argsort()
+        shown = {}
+        if images is not None and len(found) < SHOWN_BINS:
+            inside = nearest[: int(member.sum())]
+            shown = {
+                "real_images": images[inside[is_real[inside]][:SHOWN_IMAGES]],
+                "generated_images": images[inside[~is_real[inside]][:SHOWN_IMAGES]],
+            }
+        found.append(
+            Bin(
+                num_real=int((member & is_real).sum()),
+                num_generated=int((member & ~is_real).sum()),
+                expected=float(real[index]) * int((~is_real).sum()),
+                **shown,
+            )
+        )
+    return tuple(found)
+
+
+def _compare_conditions(
+    pool: Pool, is_real: Tensor, names: Sequence[str], samples: Tensor
+) -> tuple[ConditionReport, ...]:
+    assert pool.groups is not None
+    reports = []
+    for number, name in enumerate(names):
+        member = pool.groups == number
+        chosen = member.nonzero()[:, 0]
+        within, _, generated = checks.mean_distances(pool.distances[chosen][:, chosen], is_real[None, member])
+        images = samples[member & ~is_real]
+        real_pairs = int((member & is_real).sum()) > 1 and float(within) > 0
+        reports.append(
+            ConditionReport(
+                name=name,
+                num_real=int((member & is_real).sum()),
+                num_generated=len(images),
+                ratio=float(generated / within) if real_pairs and len(images) > 1 else float("nan"),
+                identical=len(images) > 1 and float((images - images[0]).abs().max()) < 1 / 127.5,
+            )
+        )
+    return tuple(sorted(reports, key=lambda report: (not report.identical, report.ratio)))
+
+
+def _pictures(pool: Pool, is_real: Tensor, images: Tensor, seed: int) -> Pictures:
+    random = torch.Generator().manual_seed(seed)
+    shown, closest = [], []
+    for own in (is_real, ~is_real):
+        index = own.nonzero()[:, 0]
+        shown.append(images[index[torch.randperm(len(index), generator=random)[: 2 * SHOWN_IMAGES]]])
+        among = pool.distances[index][:, index].clone()
+        among[torch.tril(torch.ones_like(among, dtype=torch.bool))] = torch.inf
+        pairs = []
+        for _ in range(SHOWN_PAIRS):
+            first, second = divmod(int(among.argmin()), len(index))
+            pairs.append(images[index[[first, second]]])
+            among[[first, second]] = among[:, [first, second]] = torch.inf  # four pairs, not one crowd
+        closest.append(torch.stack(pairs))
+    return Pictures(shown[0], shown[1], closest[0], closest[1])
+
+
+def _next_steps(
+    verdict: Verdict,
+    findings: dict[str, Finding],
+    conditions: Sequence[ConditionReport],
+    power: Power,
+    in_pixels: bool,
+) -> tuple[str, ...]:
+    steps = []
+    alarms = {name for name, finding in findings.items() if finding.alarm}
+    if "diversity within a condition" in alarms or any(condition.identical for condition in conditions):
+        steps.append(
+            "The generator pays too little attention to its latent. Add NormalizedDiversity, with pairs within a condition, or "
+            "the cheaper mode_seeking_loss, to the generator's loss. See the chapter 'First real images'."
+        )
+    if "near-duplicates" in alarms:
+        steps.append(
+            "Look at the closest pairs of generated samples. If they are copies, the generator has collapsed onto few outputs; "
+            "see the chapters 'What is mode collapse?' and 'Ring and grid' for what helps."
+        )
+    if verdict == "collapse" and {"recall", "coverage", "bins", "emptiest bin"} & alarms:
+        steps.append(
+            "Look at the groups that are missing. If they share something (a class, a color, a pose), check first that the "
+            "training data held it as often as the real samples here do. Then add NormalizedDiversity to the generator's loss; "
+            "see the chapter 'Covering a donut from sparse samples'."
+        )
+    levels = [name for name in alarms if name.startswith("diversity of")]
+    if levels:
+        steps.append(
+            f"Variety is missing in {', '.join(sorted(name.removeprefix('diversity of ') for name in levels))}. "
+            "HierarchicalDiversity steers single layers: early ones make layout, late ones texture. Less texture alone can "
+            "also be blur; look at the images."
+        )
+    if verdict == "different":
+        steps.append(
+            "Generated samples differ from the real ones in a way that need not be collapse: blur, artifacts, other colors or "
+            "contrast, other preprocessing. Compare the two rows of images first, and mend that; then run this again."
+        )
+    if verdict == "cannot be known":
+        needed = f"about {power.needed:,} samples a set" if power.needed else "many more samples"
+        steps.append(f"Generate more, and hold more real samples out: {needed} would show a loss of 30 %.")
+    if verdict == "no sign of collapse":
+        steps.append(
+            "Nothing to mend that these checks can see. They do not see losses smaller than stated above, nor what the distances "
+            "do not show."
+        )
+    if in_pixels:
+        steps.append(
+            "Pixels see layout, color and strokes. For photographs pass features of a pretrained network as well: "
+            "diagnose(..., features=network), for example SqueezeNet's pooled activations."
+        )
+    return tuple(steps)
+
+
+def _check_samples(real: Tensor, generated: Tensor) -> None:
+    for name, samples in {"real": real, "generated": generated}.items():
+        check_floating(samples, name, min_dims=2)
+        is_image = samples.ndim == 4 and samples.shape[1] in (1, 3)
+        if not is_image and samples.ndim != 2:
+            raise ValueError(
+                f"expected {name} images (n, 1 or 3, H, W) or vectors (n, d), got shape {tuple(samples.shape)}."
+            )
+        if is_image and min(samples.shape[-2:]) < 4:
+            raise ValueError(f"expected {name} images of at least 4 px, got shape {tuple(samples.shape)}.")
+        if len(samples) < FEWEST:
+            raise ValueError(
+                f"expected at least {FEWEST} {name} samples, got {len(samples)}: fewer can show nothing about variety."
+            )
+        if values_are_checked(samples, None) and not bool(torch.isfinite(samples).all()):
+            raise ValueError(
+                f"expected finite {name} samples, got NaN or infinity; the generator may have diverged."
+            )
+        if is_image and not -1.001 <= float(samples.min()) <= float(samples.max()) <= 1.001:
+            raise ValueError(
+                f"expected {name} images in [-1, 1], got values from {float(samples.min()):.3g} to {float(samples.max()):.3g}; "
+                "bytes become floats with images.float() / 127.5 - 1."
+            )
+    if real.shape[1:] != generated.shape[1:]:
+        raise ValueError(
+            f"expected real and generated samples of one shape, got {tuple(real.shape[1:])} and {tuple(generated.shape[1:])}; "
+            "bring both to the size that the generator makes."
+        )
+    check_same_device(real=real, generated=generated)
+    if len(real) + len(generated) > MOST:
+        raise ValueError(
+            f"expected at most {MOST:,} samples in both sets together, got {len(real):,} and {len(generated):,}; pass a random "
+            "part of each, such as samples[torch.randperm(len(samples))[:2000]]."
+        )
+
+
+def _check_conditions(
+    real: Tensor,
+    generated: Tensor,
+    conditions_real: Sequence[object] | Tensor | None,
+    conditions_generated: Sequence[object] | Tensor | None,
+) -> tuple[list[str], Tensor | None]:
+    if conditions_real is None and conditions_generated is None:
+        return [], None
+    if conditions_real is None or conditions_generated is None:
+        raise ValueError("expected conditions for both sets or for neither, got them for one only.")
+    of_real, of_generated = (
+        conditions.tolist() if isinstance(conditions, Tensor) else list(conditions)
+        for conditions in (conditions_real, conditions_generated)
+    )
+    for name, conditions, samples in (("real", of_real, real), ("generated", of_generated, generated)):
+        if len(conditions) != len(samples):
+            raise ValueError(
+                f"expected one condition for each of {len(samples)} {name} samples, got {len(conditions)}."
+            )
+    names = sorted(set(of_real) | set(of_generated), key=lambda one: (str(type(one)), one))
+    for side, own in (("real", set(of_real)), ("generated", set(of_generated))):
+        missing = [str(name) for name in names if name not in own]
+        if missing:
+            raise ValueError(
+                f"expected the same conditions in both sets, got no {side} samples for {', '.join(missing[:10])}"
+                f"{' and others' if len(missing) > 10 else ''}; leave these out, or compare without conditions."
+            )
+    number = {name: index for index, name in enumerate(names)}
+    return [str(name) for name in names], torch.tensor([number[one] for one in of_real + of_generated])
