@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import bound, loss, stacked
+from tests.benchmarks import bound, diversity, loss, stacked
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +70,16 @@ def bench_bound() -> None:
     line("ratio bound, m=4000, f=1024: times two L1 cdists", f"{ratio:.2f}", "<= 0.75", ratio <= 0.75)
 
 
+def bench_diversity() -> None:
+    """LPIPS diversity over pair by pair; NDB of 50,000 images of 3 x 32 x 32, on two threads (the only seconds here)."""
+    ratio = diversity.lpips_ratio()
+    line("LPIPS diversity of 38 images: faster than pair by pair", f"{ratio:.0f}x", ">= 10x", ratio >= 10)
+    for max_dims, limit in ((512, 60), (None, 240)):
+        seconds = diversity.ndb_seconds(max_dims)
+        name = f"NDB, 2 x 50,000 x 3072, k=100, two cores, dims={max_dims or 'all'}"
+        line(name, f"{seconds:.0f} s", f"<= {limit} s", seconds <= limit)
+
+
 def bench_import() -> None:
     """What the library adds to importing torch."""
 
@@ -101,5 +111,5 @@ def bench_book() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for bench in (bench_loss, bench_stacked, bench_bound, bench_import, bench_book):
+    for bench in (bench_loss, bench_stacked, bench_bound, bench_diversity, bench_import, bench_book):
         bench()
