@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -194,7 +194,8 @@ def ratio_report(path: Sequence[Tensor], num_classes: int) -> dict[str, float]:
     """Distances and ratios of same-condition pairs at every layer.
 
     ``distance_i`` is the mean distance at layer i (0: latents), ``ratio_i`` the ratio of two such means, which the loss
-    steers; ``low_i`` and ``least_i`` are the 1 % quantile and the minimum of the pairs' own ratios.
+    steers; ``low_i`` and ``least_i`` are the 1 % quantile and the minimum of the pairs' own ratios, and ``bound_gap_i`` is
+    ``ratio_i`` over that minimum: 1 if the minimum is where a ratio can be brought to.
     """
     layers_a, layers_b = zip(*(pairs(layer, num_classes) for layer in path), strict=True)
     distances = [float(mean_distance(a, b, 1).mean()) for a, b in zip(layers_a, layers_b, strict=True)]
@@ -203,6 +204,7 @@ def ratio_report(path: Sequence[Tensor], num_classes: int) -> dict[str, float]:
         report[f"ratio_{i}"] = distances[i - 1] / max(distances[i], 1e-9)
         report[f"low_{i}"] = float(of_pairs.quantile(0.01))
         report[f"least_{i}"] = float(of_pairs.min())
+        report[f"bound_gap_{i}"] = report[f"ratio_{i}"] / max(report[f"least_{i}"], 1e-9)
     return report
 
 
@@ -210,8 +212,9 @@ def ratio_report(path: Sequence[Tensor], num_classes: int) -> dict[str, float]:
 def feature_report(images: Tensor, num_classes: int) -> dict[str, float]:
     """Diversity in an external network: mean squared distance of unit features of a class's images, at every level.
 
-    The levels are those of LPIPS's SqueezeNet, all features weighted alike; images are enlarged to 64 pixels. Empty without
-    the network's weights.
+    The levels are those of LPIPS's SqueezeNet, all features weighted alike; images are enlarged to 64 pixels. ``feature_low``
+    and ``feature_high`` are the means of the first and last two levels, ``feature_tilt`` is high over low. Empty without the
+    network's weights.
     """
     weights = data_root() / "squeezenet1_1" / "squeezenet1_1.pth"
     if not weights.is_file():
@@ -221,15 +224,22 @@ def feature_report(images: Tensor, num_classes: int) -> dict[str, float]:
     few = images.unflatten(0, (num_classes, -1))[:, :FEATURE_SAMPLES].flatten(0, 1)
     few = F.interpolate(few.expand(-1, 3, -1, -1), size=64, mode="bilinear")
     mean, std = few.new_tensor(((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))[:, :, None, None]
-    maps, report = ((few + 1) / 2 - mean) / std, {}
+    maps, levels = ((few + 1) / 2 - mean) / std, []
     for index, layer in enumerate(network.eval().features):
         maps = layer(maps)
         if index in FEATURE_LEVELS:
             unit = F.normalize(maps, dim=1).unflatten(0, (num_classes, -1))
             # twice the variance is the mean squared distance of two samples
             variance = unit.var(dim=1).sum(dim=1).mean()
-            report[f"feature_{FEATURE_LEVELS.index(index) + 1}"] = 2 * float(variance)
-    return report
+            levels.append(2 * float(variance))
+    report = {f"feature_{level}": diversity for level, diversity in enumerate(levels, start=1)}
+    low, high = sum(levels[:2]) / 2, sum(levels[-2:]) / 2
+    return report | {
+        "feature_mean": sum(levels) / len(levels),
+        "feature_low": low,
+        "feature_high": high,
+        "feature_tilt": high / max(low, 1e-9),
+    }
 
 
 def mode_values(config: Config, images: Tensor, labels: Tensor) -> dict[str, float]:
@@ -321,24 +331,75 @@ TUNED: dict[str, Config] = {
     },
 }
 
-# Method by method the winner of its trials; zeros, halves and ones are HMGAN1, HMGAN3 and HMGAN2 of the paper, beta = 1.
-PRESETS: dict[str, Config] = {
+# The winner of each method's trials.
+WINNERS: dict[str, Config] = {
+    "mode_seeking": TUNED["mode_seeking-w0.1"],
+    "dsgan": TUNED["dsgan-w1-bound1"],
+    "ndiv": TUNED["ndiv-w1-alpha0.5"],
+    "hierarchical": TUNED["hierarchical-w0.1"],
+}
+# zeros, halves and ones are HMGAN1, HMGAN3 and HMGAN2 of the paper, all with its beta = 1
+BASELINES: dict[str, Config] = {
     "none": Config(),
+    **WINNERS,
     "zeros": ZEROS,
     "halves": replace(ONES, expected_ratio=(0.5, 0.5, 0.5)),
     "ones": ONES,
 }
-# 32 pixels: the same recipe at a size for a GPU, not recorded
-LARGE = {"image_size": 32, "width": 32, "discriminator_width": 48, "num_steps": 4000, "per_class": 16}
 
-SWEEP: dict[str, Config] = {
-    f"steer{layer}-{ratio:g}": steered(layer, ratio)
-    for ratio in (*MONOTONE, *SATURATED)
-    for layer in LAYERS
-    if ratio != 1  # that is "ones", whatever the layer
+
+def sweep(ratios: Sequence[float]) -> dict[str, Config]:
+    """Each lambda at each layer, the others 1; all ones are a baseline of that name."""
+    return {
+        f"steer{layer}-{ratio:g}": steered(layer, ratio) for ratio in ratios for layer in LAYERS if ratio != 1
+    }
+
+
+OTHERS: dict[str, Config] = {
+    **{f"rest{layer}-0": steered(layer, 1.0, ZEROS) for layer in LAYERS},  # one layer at 1, the rest at 0
+    "wide_condition": Config(condition_repeats=16),  # 64 entries instead of 4
+    "narrow_noise": Config(latent_dim=2),  # instead of 16
+    "zeros_mixed": replace(ZEROS, share_condition=False),
+}
+WEIGHTS: dict[str, Config] = {
+    f"mode_seeking-w{weight:g}": Config(method="mode_seeking", weight=weight) for weight in (0.3, 3.0)
+}
+DIGITS: dict[str, Config] = {
+    f"digits-{name}": replace(config, data="digits", per_class=4, num_steps=600, num_samples=200)
+    for name, config in {**BASELINES, **sweep((2.0,))}.items()
+    if name in ("none", "mode_seeking", "zeros", "ones", "steer3-2")
+}
+# 32 pixels: the same recipe at a size for a GPU, not recorded
+LARGE: dict[str, Any] = {
+    "image_size": 32,
+    "width": 32,
+    "discriminator_width": 64,
+    "num_steps": 4000,
+    "per_class": 16,
+}
+PRESETS: dict[str, Config] = {
+    **BASELINES,
+    **{
+        f"large-{name}": replace(
+            config, **LARGE, expected_ratio=(*config.expected_ratio, config.expected_ratio[-1])
+        )
+        for name, config in BASELINES.items()
+    },
+    **{f"digits-{name}": DIGITS[f"digits-{name}"] for name in ("none", "ones")},
 }
 
 CELLS = [
     Cell(f"tuning-{name}", replace(config, num_steps=SHORT), TUNING_SEEDS, stack=3, priority=100)
     for name, config in TUNED.items()
+] + [
+    Cell(name, replace(config, keep=6), SEEDS, priority=priority)
+    for priority, configs in (
+        (90, BASELINES),
+        (80, sweep(MONOTONE)),
+        (70, sweep(SATURATED)),
+        (60, OTHERS),
+        (50, DIGITS),
+        (40, WEIGHTS),
+    )
+    for name, config in configs.items()
 ]
