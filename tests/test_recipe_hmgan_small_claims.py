@@ -70,6 +70,16 @@ def test_the_print_counted_by_hand():
     assert beyond == ["dog", "frog"] and facts["table1_zero_beyond"] == 2
 
 
+def test_a_sum_over_pairs_grows_with_the_images():
+    """Eq. 10 is a sum over ordered pairs: of images that are all as far apart, m (m - 1) times one distance."""
+    for m in (2, 10, 50):
+        distances = 0.2 * (1 - torch.eye(m, dtype=torch.float64))
+        assert distances.sum().item() == pytest.approx(0.2 * m * (m - 1))
+    facts = recipe.printed(recipe.PRESETS["print"], 0)
+    assert (facts["lpips_least"], facts["lpips_most"]) == (0.003, 0.376)
+    assert facts["lpips_most_in_a_sum_of_ten"] == pytest.approx(0.376 / 90)
+
+
 def test_which_counts_fit_the_printed_percentages():
     """85 % is 17 of the 20 cells of Table 1, and no count of the 22 cells of Tables 1 and 2."""
     assert [count for count in range(23) if round(100 * count / 22) == 85] == []

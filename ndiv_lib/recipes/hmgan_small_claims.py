@@ -173,6 +173,11 @@ def printed(config: Config, seed: int) -> dict[str, float]:
     half = _pair_up(text, "HMGAN3", "HMGAN1")
     facts: dict[str, float] = {"table2_lpips_gain_in_spreads": 2 * cifar["LPIPS"][0] / cifar["LPIPS"][1]}
     facts["table2_fid_gain_in_spreads"] = 2 * cifar["FID"][0] / cifar["FID"][1]
+    distances = [row["LPIPS"]["mean"] for table in (*paired, *unpaired, text) for row in table.values()]
+    facts |= {"lpips_least": min(distances), "lpips_most": max(distances)}
+    facts["lpips_most_in_a_sum_of_ten"] = max(distances) / (
+        10 * 9
+    )  # each pair's, were it Eq. 10 of ten images
     groups = {
         "table1_zero": class_gains,
         "table1_one": second_gains,
