@@ -50,11 +50,13 @@ class Config:
     )
     data: Literal["one_to_many", "digits"] = "one_to_many"
     image_size: int = 16
-    condition_repeats: int = 1  # of the one-hot condition beside the latent
+    condition_repeats: int = (
+        4  # of the one-hot condition beside the latent: 16 entries, so that it competes with the noise
+    )
     condition_scale: float = (
         0.275  # as the latents: ten times larger, it drowns them and every output is the same
     )
-    latent_dim: int = 16
+    latent_dim: int = 8  # low against the condition, where the paper sees the cause of collapse
     latent_std: float = (
         0.275  # mean distance of latents = that of images of a condition, so that all lambda = 1 can hold
     )
@@ -357,8 +359,9 @@ def sweep(ratios: Sequence[float]) -> dict[str, Config]:
 
 OTHERS: dict[str, Config] = {
     **{f"rest{layer}-0": steered(layer, 1.0, ZEROS) for layer in LAYERS},  # one layer at 1, the rest at 0
-    "wide_condition": Config(condition_repeats=16),  # 64 entries instead of 4
-    "narrow_noise": Config(latent_dim=2),  # instead of 16
+    "small_condition": Config(condition_repeats=1),  # 4 entries
+    "wide_condition": Config(condition_repeats=16),  # 64 entries
+    "narrow_noise": Config(condition_repeats=1, latent_dim=2),
     "zeros_mixed": replace(ZEROS, share_condition=False),
 }
 WEIGHTS: dict[str, Config] = {
