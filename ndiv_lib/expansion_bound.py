@@ -102,7 +102,7 @@ def expansion_ratio_bound(
     least, first = math.inf, m * m
     sums, total = torch.zeros(2, dtype=torch.float64), 0.0
     num_identical = num_infinite = 0
-    coarse = torch.zeros(2**_BITS, dtype=torch.int64, device=x.device)
+    coarse = torch.zeros(2**_BITS if quantiles else 0, dtype=torch.int64, device=x.device)
     for pairs, before, after in _walk(x, y, p, tile):
         ratios = scale * before / after
         sums += torch.stack([before.sum(), after.sum()]).cpu()

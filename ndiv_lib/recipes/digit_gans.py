@@ -17,8 +17,8 @@ from ndiv_lib.training.stacked import StackedDraws, StackedMLP
 NUM_CLASSES = 10
 ENTRIES = 64  # of an image
 
-# Path of one model, latents first, for both halves of its pairs, and which model it is; to what is added to its loss.
-Extra = Callable[[list[Tensor], list[Tensor], int], Tensor]
+# Paths (k, n, ...) of both halves of the pairs, latents first, to what is added to the loss, summed over models.
+Extra = Callable[[list[Tensor], list[Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,7 @@ def train(
         discriminator.requires_grad_(False)
         total = generator_loss(fake_logits=logits(path[-1], shared), reduction="none").mean((1, 2)).sum()
         if extra is not None:
-            for model in range(len(seeds)):
-                layers = [layer[model] for layer in path]
-                total = total + extra([x[:half] for x in layers], [x[half:] for x in layers], model)
+            total = total + extra([layer[:, :half] for layer in path], [layer[:, half:] for layer in path])
         _step(of_generator, total)
     return generator
 

@@ -256,10 +256,14 @@ def shared_facts(config: Config, seed: int) -> dict[str, float]:
 def trained(config: Config, seeds: Sequence[int]) -> Measured:
     """Conditional GANs on digits, before and after training, and the same GAN without a condition."""
 
-    def loss(a: list[Tensor], b: list[Tensor], _: int) -> Tensor:
-        if config.regularizer == "hierarchical":
-            return hierarchical_loss(a, b)
-        return mode_seeking_loss(a[0], b[0], a[-1], b[-1], aggregate="batch")
+    def loss(a: list[Tensor], b: list[Tensor]) -> Tensor:
+        total = torch.zeros(())
+        for model in range(len(seeds)):
+            one, other = ([layer[model] for layer in half] for half in (a, b))
+            if config.regularizer == "mode_seeking":
+                one, other = [one[0], one[-1]], [other[0], other[-1]]
+            total = total + hierarchical_loss(one, other)
+        return total
 
     repeats = config.condition_dim // digit_gans.NUM_CLASSES
     settings = digit_gans.Training(latent_dim=config.latent_dim, repeats=repeats, num_steps=config.num_steps)

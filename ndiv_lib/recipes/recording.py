@@ -38,6 +38,7 @@ RECIPES = (
     "hmgan_small_claims",
     "step_cost",
     "ratio_facts",
+    "ratio_bound",
     "measuring",
 )
 
