@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ndiv_lib.models import ConvDiscriminator, ConvGenerator
+from ndiv_lib.activations import record_activations
+from ndiv_lib.models import ConvDiscriminator, ConvGenerator, TransposedGenerator
 
 
 def pair(image_size, *, num_classes=0, seed=0, channels=3):
@@ -74,3 +75,46 @@ def test_features_can_be_compared():
 def test_bad_input(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("image_size", [8, 16, 32])
+def test_transposed_generator_names_the_path_from_latent_to_image(image_size):
+    network = TransposedGenerator(
+        5, image_size=image_size, width=4, num_classes=3, condition_repeats=2, generator=torch.Generator()
+    )
+    names = [f"blocks.{index}" for index in range(len(network.blocks))]
+    with record_activations(network, names) as layers:
+        images = network(torch.randn(6, 5), torch.tensor([0, 1, 2] * 2))
+    assert [layer.shape[-1] for layer in layers.values()] == [
+        4 * 2**level for level in range(len(names))
+    ]  # the image comes after the last
+    assert images.shape == (6, 3, image_size, image_size)
+    assert images.abs().max() <= 1
+    images.sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_transposed_generator_weights_follow_the_seed():
+    first, again, other = (
+        TransposedGenerator(5, image_size=8, generator=torch.Generator().manual_seed(seed)).state_dict()
+        for seed in (0, 0, 1)
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["last.weight"], other["last.weight"])
+
+
+def test_scaling_latents_and_condition_together_changes_nothing_after_normalization():
+    """What lambda = 1 means at the first layer is decided by the latents' scale, which the images do not show."""
+    network = TransposedGenerator(5, image_size=8, num_classes=3, condition_scale=1.0)
+    latents, labels = torch.randn(12, 5, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    torch.nn.init.normal_(network.blocks[0][0].weight, generator=torch.Generator().manual_seed(1))
+    images = network(latents, labels)
+    network.condition_scale = 0.3
+    torch.testing.assert_close(network(0.3 * latents, labels), images, atol=1e-3, rtol=1e-3)
+
+
+def test_transposed_generator_refuses_bad_input():
+    with pytest.raises(ValueError, match="image_size"):
+        TransposedGenerator(5, image_size=12)
+    with pytest.raises(ValueError, match=r"\(n, 5\)"):
+        TransposedGenerator(5, image_size=8)(torch.zeros(2, 4))

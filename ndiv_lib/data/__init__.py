@@ -2,6 +2,7 @@
 
 from ndiv_lib.data.digits import DigitsSplit, load_digits_split
 from ndiv_lib.data.images import ImageSet, describe_images, load_images
+from ndiv_lib.data.one_to_many import ModesFound, OneToMany
 from ndiv_lib.data.toy import (
     conditional_centers,
     distance_to_donut,
@@ -20,6 +21,8 @@ from ndiv_lib.data.toy import (
 __all__ = [
     "DigitsSplit",
     "ImageSet",
+    "ModesFound",
+    "OneToMany",
     "conditional_centers",
     "describe_images",
     "distance_to_donut",
