@@ -13,6 +13,7 @@ import torch
 
 from ndiv_lib.diagnosis import diagnose
 from ndiv_lib.diagnosis.files import read_samples
+from ndiv_lib.metrics.features import NAMES
 from ndiv_lib.recipes.recording import RECIPES, get_preset, get_recipe, measure, pending, reproduce
 from ndiv_lib.reporting.results import RECORDED, Result, load, recorded_cells, save
 
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="subfolders (or the array `labels`) are the generator's conditions",
     )
+    asked.add_argument("--features", choices=NAMES, default="pixels", help="what distances are taken between")
     asked.add_argument("--out", type=Path, help="write a page to look at, for example report.html")
     asked.add_argument("--max-samples", type=int, help="draw so many of each set at random; default: all")
     asked.add_argument("--seed", type=int, default=0)
@@ -127,7 +129,7 @@ def _diagnose(options: argparse.Namespace) -> int:
             samples = samples[chosen]
             conditions = [conditions[index] for index in chosen.tolist()] if conditions else None
         both |= {side: samples, f"conditions_{side}": conditions}
-    diagnosis = diagnose(**both, seed=options.seed)
+    diagnosis = diagnose(**both, features=options.features, seed=options.seed)
     print(diagnosis.to_text(), end="")
     if options.out:
         print(f"\nwritten: {diagnosis.to_html(options.out)}")

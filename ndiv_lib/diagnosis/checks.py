@@ -24,8 +24,11 @@ from ndiv_lib.metrics.bins import _js_divergence, _z_scores
 NEIGHBORS = 5  # of recall, coverage and precision, as in `precision_recall_density_coverage`
 CLOSEST = 0.02  # near-duplicates are as close as only this share of the real samples is
 SAMPLES_PER_BIN = 10  # real samples in a bin of average size
-MOST_BINS = 100
+MOST_BINS = 50
 FEATURE_SIDE, LEVEL_SIDE = 32, 64  # larger images are averaged down to this shorter side
+LEAST = {
+    "sharpness": 0.2
+}  # below it, even beyond chance, lost kinds of samples explain it as well as bad images
 LEVELS = ("layout", "shapes", "details", "texture")
 
 Kind = Literal["diversity", "quality", "difference"]
@@ -65,7 +68,8 @@ class Pool:
     Args:
         neighbors: ``(N, N - 1)``, the other samples from near to far.
         distances: ``(N, N)`` between features.
-        level_distances: by level, ``(N, N)``.
+        level_distances: by level, ``(N, N)``, from coarse to fine.
+        level_strengths: by level, ``(N,)``, the size of what each sample has there.
         bins: ``(N,)``, each sample's group of similar samples.
         groups: ``(N,)`` conditions from 0, or None.
     """
@@ -73,6 +77,7 @@ class Pool:
     neighbors: Tensor
     distances: Tensor
     level_distances: Mapping[str, Tensor]
+    level_strengths: Mapping[str, Tensor]
     bins: Tensor
     groups: Tensor | None
 
@@ -96,6 +101,7 @@ def pool_samples(
         neighbors=neighbors,
         distances=distances,
         level_distances={name: pairwise_distances(level).double() for name, level in levels.items()},
+        level_strengths={name: level.double().norm(dim=1) for name, level in levels.items()},
         bins=group_samples(features, num_bins, seed),
         groups=groups,
     )
@@ -172,16 +178,34 @@ def measure(pool: Pool, deals: Tensor) -> dict[str, Tensor]:
     }
     for name, distances in pool.level_distances.items():
         level_real, _, level_generated = mean_distances(distances, deals)
-        found[f"diversity of {name}"] = level_generated / level_real.clamp(min=1e-12)
+        strength_real, strength_generated = _means(pool.level_strengths[name], deals)
+        # Relative to what a sample has at this level, so that blur or contrast is no lack of variety.
+        found[f"diversity of {name}"] = _ratio(level_generated, strength_generated) / _ratio(
+            level_real, strength_real
+        )
     if not pool.level_distances:
-        found["diversity"] = within_generated / within_real.clamp(min=1e-12)
+        found["diversity"] = _ratio(within_generated, within_real)
     if pool.groups is not None and has_pairs(pool.groups[deals[0]]):
         same = pool.groups[:, None] == pool.groups
         condition_real, _, condition_generated = mean_distances(pool.distances * same, deals, same)
-        found["diversity within a condition"] = condition_generated / condition_real.clamp(min=1e-12)
+        found["diversity within a condition"] = _ratio(condition_generated, within_generated) / _ratio(
+            condition_real, within_real
+        )
+    if pool.level_distances:
+        found["sharpness"] = _ratio(strength_generated, strength_real).clamp(min=1e-3).log().abs()
     found["precision"] = near[:, 3]
-    found["difference"] = (2 * across - within_real - within_generated) / across.clamp(min=1e-12)
+    found["difference"] = _ratio(2 * across - within_real - within_generated, across)
     return found
+
+
+def _means(values: Tensor, deals: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over the real and over the generated samples of every deal."""
+    real = deals.to(values.dtype)
+    return real @ values / real.sum(1), (1 - real) @ values / (1 - real).sum(1)
+
+
+def _ratio(first: Tensor, second: Tensor) -> Tensor:
+    return first / second.clamp(min=1e-12)
 
 
 def has_pairs(groups: Tensor) -> bool:
@@ -201,6 +225,7 @@ def judge(statistics: Mapping[str, Tensor], *, level: float) -> list[Finding]:
     for name, values in statistics.items():
         low, high = values[1:].quantile(torch.tensor([0.05, 0.95], dtype=values.dtype)).tolist()
         score = float(standard[name][0])
+        limit = max(floors[name] + _sign(name) * critical * spreads[name], LEAST.get(name, -torch.inf))
         findings.append(
             Finding(
                 name=name,
@@ -209,9 +234,9 @@ def judge(statistics: Mapping[str, Tensor], *, level: float) -> list[Finding]:
                 value=float(values[0]),
                 floor=floors[name],
                 floor_range=(low, high),
-                limit=floors[name] + _sign(name) * critical * spreads[name],
+                limit=limit,
                 p_value=float(1 + (largest >= score).sum()) / (1 + len(largest)),
-                alarm=score > critical,
+                alarm=score > critical and float(values[0]) > LEAST.get(name, -torch.inf),
             )
         )
     return findings
@@ -223,11 +248,11 @@ def _sizes(is_real: Tensor) -> tuple[int, int]:
 
 
 def _sign(name: str) -> int:
-    return 1 if name in ("near-duplicates", "bins", "emptiest bin", "difference") else -1
+    return 1 if name in ("near-duplicates", "bins", "emptiest bin", "difference", "sharpness") else -1
 
 
 def _kind(name: str) -> Kind:
-    kinds: dict[str, Kind] = {"precision": "quality", "difference": "difference"}
+    kinds: dict[str, Kind] = {"precision": "quality", "sharpness": "quality", "difference": "difference"}
     return kinds.get(name, "diversity")
 
 
@@ -282,7 +307,7 @@ def _near(pool: Pool, is_real: Tensor, means: tuple[Tensor, Tensor], width: int)
 def _reach(is_real: Tensor) -> int:
     """How many neighbors matter in a shuffled deal: fewer than k of the own set among them is less likely than 1e-6."""
     rarer = min(int(is_real.sum()), int((~is_real).sum())) / len(is_real)
-    return min(len(is_real) - 1, int(6 * NEIGHBORS / rarer))
+    return min(len(is_real) - 1, int(5 * NEIGHBORS / rarer))
 
 
 def bin_shares(bins: Tensor, deals: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ndiv_lib._checks import require
 from ndiv_lib.diagnosis.checks import LOST, Finding
 from ndiv_lib.diagnosis.verdict import LEVEL, SHOWN_BINS, Bin, Diagnosis
-from ndiv_lib.diagnosis.words import VERDICTS, explain, explain_power, number, words_of
+from ndiv_lib.diagnosis.words import VERDICTS, explain, explain_power, number, percent, words_of
 
 LARGEST_TILE, SMALLEST_TILE, GAP = 96, 48, 3  # pixels of a picture on the page
 
@@ -204,9 +204,9 @@ def _conditions(diagnosis: Diagnosis) -> str:
 
 def _power(diagnosis: Diagnosis) -> str:
     rows = "".join(
-        f'<tr><th scope="row">{share:.0%}</th><td>{rate:.0%}</td></tr>'
+        f'<tr><th scope="row">{percent(share)}</th><td>{percent(rate)}</td></tr>'
         for share, rate in diagnosis.power.rates.items()
-    ).replace("%", " %")
+    )
     lead = (
         f"<p>{' '.join(explain_power(diagnosis))} This is simulated: kinds of samples with a given share of the data vanish, "
         "half of them in groups of their own, half mixed with others. What these distances do not tell apart they cannot miss "
@@ -232,9 +232,7 @@ def _method(diagnosis: Diagnosis) -> str:
             "Both sets were shuffled together many times, keeping their sizes"
             + (" and every condition's share" if diagnosis.conditions else "")
             + ", and everything was measured anew on each shuffle. That is chance.",
-            f"An alarm lies so far out that all checks together raise a false one in {LEVEL:.0%} of cases.".replace(
-                "%", " %"
-            ),
+            f"An alarm lies so far out that all checks together raise a false one in {percent(LEVEL)} of cases.",
             "Not seen: copies of training samples, differences that these distances do not show, and a loss of "
             "many rare kinds that hold few samples each.",
         ]

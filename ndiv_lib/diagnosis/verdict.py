@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -15,11 +15,16 @@ from ndiv_lib._checks import check_floating, check_same_device, values_are_check
 from ndiv_lib.diagnosis import checks
 from ndiv_lib.diagnosis.checks import Finding, Pool, Power
 from ndiv_lib.metrics.bins import _z_scores
+from ndiv_lib.metrics.features import Features, extract_features
 
 Verdict = Literal["collapse", "different", "no sign of collapse", "cannot be known"]
 FEWEST, MOST = 20, 10_000  # samples: of each set, and of both together (distances of all pairs are kept)
 LEVEL = 0.01  # chance of any false alarm
-NUM_SHUFFLES = 499
+NUM_SHUFFLES = 299
+MOSTLY = (
+    0.5  # who repeats more than this share, or varies less than this part within a condition, has collapsed
+)
+FEW_MODES = 0.7  # two samples drawn from three modes are on average 2/3 as far apart as two from very many
 SHOWN_BINS, SHOWN_IMAGES, SHOWN_PAIRS = 8, 8, 4
 
 
@@ -69,8 +74,8 @@ class Diagnosis:
 
     Args:
         verdict: ``"collapse"``: variety is missing, beyond chance, and poor quality does not explain it. ``"different"``: the
-            sets differ beyond chance, but it need not be collapse. ``"no sign of collapse"``: no alarm, and so many samples
-            would have shown a loss of 30 %. ``"cannot be known"``: no alarm, and they would not have.
+            sets differ beyond chance, but poor quality explains it as well. ``"no sign of collapse"``: no alarm, and so many
+            samples would have shown a loss of 30 %. ``"cannot be known"``: no alarm, and they would not have.
         findings: every check, with its floor.
         bins: the groups in which generated samples are too few, worst first.
         num_bins: number of all groups.
@@ -125,13 +130,13 @@ def diagnose(
     generated: Tensor,
     conditions_real: Sequence[object] | Tensor | None = None,
     conditions_generated: Sequence[object] | Tensor | None = None,
-    features: Literal["pixels"] | Callable[[Tensor], Tensor] = "pixels",
+    features: Features = "pixels",
     seed: int = 0,
 ) -> Diagnosis:
     """Is this mode collapse? Compare generated with real samples by several checks, each beside what chance would show.
 
     Near-duplicates; recall and coverage; bins of similar samples and which of them generated samples avoid; diversity from
-    coarse to fine; with conditions also diversity within a condition. What chance would show comes from five hundred shuffles
+    coarse to fine; with conditions also diversity within a condition. What chance would show comes from three hundred shuffles
     of both sets together, so that on average at most one in a hundred healthy generators raises any alarm.
 
     Args:
@@ -141,14 +146,16 @@ def diagnose(
         conditions_real: the condition of each real sample, if the generator has conditions: class numbers or names.
         conditions_generated: of each generated sample. Checks then ask whether generated samples vary as real ones *of the same
             conditions* do, so the mix of conditions need not agree, but both must have the same ones.
-        features: ``"pixels"`` (images above 32 px are averaged down to that), or a function of images ``(k, C, H, W)`` that
-            returns vectors ``(k, d)``, such as a pretrained network. Pixels see layout, color and strokes, not what is depicted.
+        features: what distances are taken between: ``"pixels"`` (images above 32 px are averaged down to that), or as in
+            :func:`~ndiv_lib.metrics.extract_features` a pretrained network such as ``"squeezenet"``, or a callable from images to
+            vectors. Pixels see layout, color and strokes, not what is depicted.
         seed: of shuffles and bins.
 
     Returns:
         A :class:`Diagnosis`.
 
     Raises:
+        FileNotFoundError: without the network's weights.
         TypeError: for samples that are not floating point.
         ValueError: for too few or too many samples, shapes that do not match, images out of [-1, 1], values that are not
             finite, or conditions that do not match.
@@ -168,7 +175,7 @@ def diagnose(
     names, groups = _check_conditions(real, generated, conditions_real, conditions_generated)
     is_images = real.ndim == 4
     both = torch.cat([real, generated]).detach().float().cpu()
-    vectors, compared = _features(both, len(real), features)
+    vectors, compared = _features(both, features)
     num_bins = max(2, min(checks.MOST_BINS, min(len(real), len(generated)) // checks.SAMPLES_PER_BIN))
     pool = checks.pool_samples(
         vectors, checks.image_levels(both) if is_images else {}, num_bins=num_bins, groups=groups, seed=seed
@@ -205,7 +212,9 @@ def diagnose(
         num_real=len(real),
         num_generated=len(generated),
         compared=compared,
-        next_steps=_next_steps(verdict, by_name, conditions, power, features == "pixels" and is_images),
+        next_steps=_next_steps(
+            verdict, by_name, conditions, power, features == "pixels" and is_images and real.shape[1] == 3
+        ),
         pictures=_pictures(pool, is_real, both, seed) if is_images else None,
     )
 
@@ -213,53 +222,47 @@ def diagnose(
 def decide(findings: Sequence[Finding], conditions: Sequence[ConditionReport], power: Power) -> Verdict:
     """From alarms to a verdict.
 
-    Near-duplicates, no diversity within a condition, and less diversity at every level are collapse however the images look.
-    Missing bins, recall and coverage can also come from generated samples that lie beside the real ones; they count as
-    collapse only while precision raises no alarm.
+    Repetition of most samples, and far less variety within a condition or at every level, are collapse however the images look.
+    Weaker alarms of variety also come from images that are blurred or lie beside the real ones; they count as collapse only
+    while no check of quality raises an alarm.
     """
     alarms = {finding.name: finding for finding in findings if finding.alarm}
-    levels = [
-        finding
-        for finding in findings
-        if finding.name.startswith("diversity") and not finding.name.endswith("condition")
-    ]
+    levels = [finding for finding in findings if finding.name.startswith("diversity of")]
+    repeated, uniform = alarms.get("near-duplicates"), alarms.get("diversity within a condition")
     if (
-        "near-duplicates" in alarms
-        or "diversity within a condition" in alarms
-        or any(condition.identical for condition in conditions)
-        or all(level.alarm for level in levels)
+        any(condition.identical for condition in conditions)
+        or (levels and all(level.alarm and level.value < FEW_MODES for level in levels))
+        or (repeated is not None and repeated.value > MOSTLY)
+        or (uniform is not None and uniform.value < MOSTLY)
     ):
         return "collapse"
-    if any(finding.kind == "diversity" for finding in alarms.values()) and "precision" not in alarms:
+    kinds = {finding.kind for finding in alarms.values()}
+    if "diversity" in kinds and "quality" not in kinds:
         return "collapse"
     if alarms:
         return "different"
     return "no sign of collapse" if power.rates[checks.LOST] >= checks.SEEN else "cannot be known"
 
 
-def _features(
-    both: Tensor, num_real: int, features: Literal["pixels"] | Callable[[Tensor], Tensor]
-) -> tuple[Tensor, str]:
-    if callable(features):
-        with torch.no_grad():
-            parts = [features(part) for part in (both[:num_real], both[num_real:])]
-        for part, size in zip(parts, (num_real, len(both) - num_real), strict=True):
-            if not isinstance(part, Tensor) or part.ndim != 2 or len(part) != size:
-                got = tuple(part.shape) if isinstance(part, Tensor) else type(part).__name__
-                raise ValueError(f"expected features(samples) of shape ({size}, d), got {got}.")
-        name = getattr(features, "__name__", type(features).__name__)
-        return torch.cat(parts).detach().float().cpu(), f"features of {name} ({parts[0].shape[1]} numbers)"
+def _features(both: Tensor, features: Features) -> tuple[Tensor, str]:
+    """What distances are taken between, and its name."""
     if features != "pixels":
-        raise ValueError(f"expected features to be 'pixels' or a function, got {features!r}.")
+        vectors = extract_features(both, features).float().cpu()
+        named = (
+            features if isinstance(features, str) else getattr(features, "__name__", type(features).__name__)
+        )
+        return vectors, f"features of {named} ({vectors.shape[1]} numbers), Euclidean distances"
     if both.ndim == 2:
         return both, f"vectors of {both.shape[1]} numbers, Euclidean distances"
-    pixels = checks.image_features(both)
     height, width = both.shape[-2:]
     shrunk = (
         f", averaged down to {checks.FEATURE_SIDE} px" if min(height, width) > checks.FEATURE_SIDE else ""
     )
     color = "color" if both.shape[1] == 3 else "gray"
-    return pixels, f"pixels of {width}×{height} {color} images{shrunk}, Euclidean distances"
+    return (
+        checks.image_features(both),
+        f"pixels of {width}×{height} {color} images{shrunk}, Euclidean distances",
+    )
 
 
 def _missing_bins(
@@ -338,7 +341,7 @@ def _next_steps(
     findings: dict[str, Finding],
     conditions: Sequence[ConditionReport],
     power: Power,
-    in_pixels: bool,
+    color_pixels: bool,
 ) -> tuple[str, ...]:
     steps = []
     alarms = {name for name, finding in findings.items() if finding.alarm}
@@ -378,10 +381,10 @@ def _next_steps(
             "Nothing to mend that these checks can see. They do not see losses smaller than stated above, nor what the distances "
             "do not show."
         )
-    if in_pixels:
+    if color_pixels:
         steps.append(
-            "Pixels see layout, color and strokes. For photographs pass features of a pretrained network as well: "
-            "diagnose(..., features=network), for example SqueezeNet's pooled activations."
+            "Pixels see layout, color and strokes, not what is depicted. For photographs look again with a pretrained network: "
+            "features='squeezenet', or --features squeezenet."
         )
     return tuple(steps)
 

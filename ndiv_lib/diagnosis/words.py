@@ -56,13 +56,20 @@ WORDS = {
     ),
     "diversity within a condition": Words(
         "Variety within a condition",
-        "The same, for two samples of one condition. Near 0: the generator ignores its latent and draws one picture a condition.",
+        "How much do two generated samples of one condition differ, as against two real ones? Near 0: the generator ignores its "
+        "latent and draws one picture a condition.",
         ".2f",
     ),
     "precision": Words(
         "Precision",
         "How many generated samples lie among real ones? Fewer: they look different, which is quality, not variety.",
         ".1%",
+    ),
+    "sharpness": Words(
+        "Sharpness",
+        "How far off is the strength of the finest details (logarithm of the ratio; 0 is right)? More: images are blurred or "
+        "noisy.",
+        ".2f",
     ),
     "difference": Words(
         "Overall difference",
@@ -86,8 +93,8 @@ def words_of(finding: Finding) -> Words:
         return WORDS[finding.name]
     return Words(
         f"Variety of {level}",
-        "Distance between two generated images over that between two real ones, in what this resolution adds. Below 1: less "
-        "variety.",
+        "How much do two generated images differ in what this resolution adds, as against two real ones? Below 1: less variety. "
+        "Blur and contrast do not count.",
         ".2f",
     )
 
@@ -97,9 +104,14 @@ def number(finding: Finding, value: float) -> str:
     return format(value, words_of(finding).format).replace("%", " %").replace("-0.0000", "0.0000")
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """A share as it is printed."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def explain(diagnosis: Diagnosis) -> str:
     """Why the verdict is what it is, in two sentences."""
-    lost, power = f"{LOST:.0%}".replace("%", " %"), diagnosis.power
+    lost, power = percent(LOST), diagnosis.power
     count = f"{len(diagnosis.alarms)} of {len(diagnosis.findings)} checks"
     verb = "raises" if len(diagnosis.alarms) == 1 else "raise"
     if diagnosis.verdict == "collapse":
@@ -113,12 +125,12 @@ def explain(diagnosis: Diagnosis) -> str:
         )
     if diagnosis.verdict == "no sign of collapse":
         return (
-            f"No check raises an alarm. Had kinds of samples with {lost} of the data vanished, so many samples would have shown it in "
-            f"{power.rates[LOST]:.0%} of cases.".replace("%", " %").replace("  %", " %")
+            f"No check raises an alarm. Had kinds of samples with {lost} of the data vanished, so many samples would have shown "
+            f"it in {percent(power.rates[LOST])} of cases."
         )
     return (
-        f"No check raises an alarm, but that says little: had kinds of samples with {lost} of the data vanished, so few samples would have "
-        f"missed it in {1 - power.rates[LOST]:.0%} of cases.".replace("%", " %").replace("  %", " %")
+        f"No check raises an alarm, but that says little: had kinds of samples with {lost} of the data vanished, so few samples "
+        f"would have missed it in {percent(1 - power.rates[LOST])} of cases."
     )
 
 
@@ -126,15 +138,14 @@ def explain_power(diagnosis: Diagnosis) -> list[str]:
     """What so many samples can show."""
     power = diagnosis.power
     seen = (
-        f"A loss of {power.visible_share:.0%} of the data is seen in at least {SEEN:.0%} of cases."
+        f"A loss of {percent(power.visible_share)} of the data is seen in at least {percent(SEEN)} of cases."
         if power.visible_share is not None
-        else f"Not even a loss of half the data is seen in {SEEN:.0%} of cases."
+        else f"Not even a loss of half the data is seen in {percent(SEEN)} of cases."
     )
-    lines = [
+    return [
         seen,
-        f"A single group that holds less than {power.smallest_mode:.1%} of the data can vanish unseen.",
+        f"A single group that holds less than {percent(power.smallest_mode, 1)} of the data can vanish unseen.",
     ]
-    return [line.replace("%", " %") for line in lines]
 
 
 def to_text(diagnosis: Diagnosis) -> str:
@@ -162,7 +173,7 @@ def to_text(diagnosis: Diagnosis) -> str:
         "",
         *_wrapped(
             "Chance is what the same numbers of samples show when both sets are shuffled together. A false alarm, in any of the "
-            f"checks, happens in {100 * LEVEL:.0f} % of cases."
+            f"checks, happens in {percent(LEVEL)} of cases."
         ),
     ]
     if diagnosis.bins:

@@ -40,6 +40,7 @@ RECIPES = (
     "ratio_facts",
     "ratio_bound",
     "measuring",
+    "diagnosis_trials",
 )
 
 
