@@ -69,7 +69,7 @@ class Bins:
 
     @property
     def missing_bins(self) -> Tensor:
-        """Different bins that the generated samples fill too little, ascending: the modes that are lost."""
+        """Different bins that the generated samples fill too little, which are the modes that are lost; ascending."""
         return self.different_bins[self.z_scores[self.different_bins] < 0]
 
     @property
