@@ -2,7 +2,7 @@
 
 from ndiv_lib.data.digits import DigitsSplit, load_digits_split
 from ndiv_lib.data.images import ImageSet, describe_images, load_images
-from ndiv_lib.data.one_to_many import ModesFound, OneToMany
+from ndiv_lib.data.one_to_many import ModesFound, OneToMany, Samples
 from ndiv_lib.data.toy import (
     conditional_centers,
     distance_to_donut,
@@ -23,6 +23,7 @@ __all__ = [
     "ImageSet",
     "ModesFound",
     "OneToMany",
+    "Samples",
     "conditional_centers",
     "describe_images",
     "distance_to_donut",

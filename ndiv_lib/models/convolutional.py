@@ -1,6 +1,6 @@
 """Small convolutional generators and a discriminator for images of 8 to 32 pixels, with or without classes.
 
-Only :class:`TransposedGenerator` has batch normalization: it lets the samples of a batch see each other, and every diversity
+Only ``TransposedGenerator`` has batch normalization: it lets the samples of a batch see each other, and every diversity
 loss compares samples.
 """
 

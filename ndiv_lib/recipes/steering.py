@@ -1,6 +1,6 @@
 """Steer the diversity of one generator layer after another by its expected ratio (HMGAN, Eq. 3, Fig. 1 and 3-5).
 
-A small convolutional generator gets a condition and a latent. On :class:`~ndiv_lib.data.one_to_many.OneToMany` all valid
+A small convolutional generator gets a condition and a latent. On :class:`~ndiv_lib.data.OneToMany` all valid
 outputs of a condition are known, so that the modes found, at the high and at the low level, are counted and not estimated. On
 scikit-learn's digits they are not known: recall and coverage stand in. Every method adds one term to the same generator loss.
 """
@@ -166,17 +166,18 @@ def train(config: Config, data: Sequence[Tensor], seed: int) -> TransposedGenera
         discriminator.requires_grad_(True)
         both = discriminator(torch.cat([real, fake.detach()]), labels.repeat(2))
         real_logits, fake_logits = both.chunk(2)
-        _step(of_discriminator, discriminator_loss(real_logits=real_logits, fake_logits=fake_logits))
+        descend(of_discriminator, discriminator_loss(real_logits=real_logits, fake_logits=fake_logits))
 
         discriminator.requires_grad_(False)  # half of its backward pass is not needed here
         loss = generator_loss(fake_logits=discriminator(fake, labels))
         if config.weight:
             loss = loss + config.weight * extra_loss(config, path, len(data))
-        _step(of_generator, loss)
+        descend(of_generator, loss)
     return generator.eval()
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down the gradient of a scalar loss."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
