@@ -180,16 +180,16 @@ def measure(pool: Pool, deals: Tensor) -> dict[str, Tensor]:
         level_real, _, level_generated = mean_distances(distances, deals)
         strength_real, strength_generated = _means(pool.level_strengths[name], deals)
         # Relative to what a sample has at this level, so that blur or contrast is no lack of variety.
-        found[f"diversity of {name}"] = _ratio(level_generated, strength_generated) / _ratio(
-            level_real, strength_real
+        found[f"diversity of {name}"] = _ratio(
+            _ratio(level_generated, strength_generated), _ratio(level_real, strength_real)
         )
     if not pool.level_distances:
         found["diversity"] = _ratio(within_generated, within_real)
     if pool.groups is not None and has_pairs(pool.groups[deals[0]]):
         same = pool.groups[:, None] == pool.groups
         condition_real, _, condition_generated = mean_distances(pool.distances * same, deals, same)
-        found["diversity within a condition"] = _ratio(condition_generated, within_generated) / _ratio(
-            condition_real, within_real
+        found["diversity within a condition"] = _ratio(
+            _ratio(condition_generated, within_generated), _ratio(condition_real, within_real)
         )
     if pool.level_distances:
         found["sharpness"] = _ratio(strength_generated, strength_real).clamp(min=1e-3).log().abs()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from html import escape
 
 import numpy as np
@@ -74,11 +75,12 @@ def to_html(diagnosis: Diagnosis) -> str:
         _power(diagnosis),
         _section("How it was computed", _method(diagnosis)),
     ]
+    body = re.sub(r"(\d) %", r"\1&nbsp;%", "".join(sections))  # a number keeps its unit
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Is this mode collapse? {VERDICTS[diagnosis.verdict]}</title><style>{STYLE}</style></head>"
-        f"<body><main>{''.join(sections)}</main></body></html>\n"
+        f"<body><main>{body}</main></body></html>\n"
     )
 
 

@@ -95,7 +95,7 @@ def words_of(finding: Finding) -> Words:
         f"Variety of {level}",
         "How much do two generated images differ in what this resolution adds, as against two real ones? Below 1: less variety. "
         "Blur and contrast do not count.",
-        ".2f",
+        ".3f",
     )
 
 
@@ -110,14 +110,13 @@ def percent(share: float, digits: int = 0) -> str:
 
 
 def explain(diagnosis: Diagnosis) -> str:
-    """Why the verdict is what it is, in two sentences."""
+    """Why the verdict is what it is, in a few sentences."""
     lost, power = percent(LOST), diagnosis.power
     count = f"{len(diagnosis.alarms)} of {len(diagnosis.findings)} checks"
     verb = "raises" if len(diagnosis.alarms) == 1 else "raise"
     if diagnosis.verdict == "collapse":
-        identical = sum(condition.identical for condition in diagnosis.conditions)
-        same = f" For {identical} of {len(diagnosis.conditions)} conditions all samples are identical."
-        return f"{count} {verb} an alarm: less variety, or another mix, than chance allows.{same if identical else ''}"
+        facts = " ".join(_facts(diagnosis)[:3])
+        return f"{facts} {count} {verb} an alarm.".strip()
     if diagnosis.verdict == "different":
         return (
             f"{count} {verb} an alarm, but none that only missing variety explains: generated samples may be blurred, shifted in "
@@ -132,6 +131,33 @@ def explain(diagnosis: Diagnosis) -> str:
         f"No check raises an alarm, but that says little: had kinds of samples with {lost} of the data vanished, so few samples "
         f"would have missed it in {percent(1 - power.rates[LOST])} of cases."
     )
+
+
+def _facts(diagnosis: Diagnosis) -> list[str]:
+    """What is missing, the plainest first."""
+    alarms = {finding.name: finding for finding in diagnosis.alarms}
+    identical = sum(condition.identical for condition in diagnosis.conditions)
+    facts = []
+    if identical:
+        facts.append(
+            f"For {identical} of {len(diagnosis.conditions)} conditions all generated samples are identical."
+        )
+    elif one := alarms.get("diversity within a condition"):
+        facts.append(
+            f"Two generated samples of one condition differ {one.value:.2f} times as much as two real ones."
+        )
+    if one := alarms.get("near-duplicates"):
+        facts.append(
+            f"{percent(one.value)} of generated samples nearly repeat another one; by chance {percent(one.floor)}."
+        )
+    if one := alarms.get("coverage"):
+        missed, chance = percent(1 - one.value), percent(1 - one.floor)
+        facts.append(f"{missed} of real samples have no generated one near them; by chance {chance}.")
+    if diagnosis.bins:
+        facts.append(
+            f"Generated samples avoid {len(diagnosis.bins)} of {diagnosis.num_bins} groups of look-alikes."
+        )
+    return facts
 
 
 def explain_power(diagnosis: Diagnosis) -> list[str]:

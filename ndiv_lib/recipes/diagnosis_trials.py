@@ -27,7 +27,7 @@ from ndiv_lib.recipes import digits
 from ndiv_lib.recipes.recording import Cell, Measured
 
 LOST_MODES = {"mnist": 3, "cifar10": 3, "one_to_many": 5}  # of 10, 10, and 16 for each of 4 conditions
-NETWORK_SIDE = 128  # the network was trained on large photographs; at 32 px its last maps are a single cell
+NETWORK_SIDE = 64  # the network was trained on large photographs; at 32 px its last maps are a single cell
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Config:
     repeats: int = 4  # repeated: every image this often, with a little noise
     noise: float = 0.05  # repeated: its standard deviation, of a range of 2
     blur: int = 5  # blurred: pixels that are averaged
+    keep_text: bool = False  # for the page that explains it
     training_steps: int | None = None  # digits: None for as many as the recipe takes
 
 
@@ -118,7 +119,7 @@ def _load(name: str) -> tuple[Tensor, Tensor]:
 
 
 def squeezenet(images: Tensor) -> Tensor:
-    """Pooled features of SqueezeNet 1.1, of images enlarged to 128 px."""
+    """Pooled features of SqueezeNet 1.1, of images enlarged to 64 px."""
     return extract_features(F.interpolate(images, size=NETWORK_SIDE, mode="bilinear"), "squeezenet")
 
 
@@ -159,7 +160,7 @@ def _trained_digits(config: Config, seeds: Sequence[int]) -> list[Sides]:
 
 
 def run(config: Config, seeds: Sequence[int]) -> Measured:
-    """Diagnose every trial; keeps the first one's text."""
+    """Diagnose every trial; keeps the first one's text, if asked to."""
     trained = _trained_digits(config, seeds) if config.data == "digits" else None
     rows, texts = [], []
     for index, seed in enumerate(seeds):
@@ -172,7 +173,7 @@ def run(config: Config, seeds: Sequence[int]) -> Measured:
         values={metric: [row[metric] for row in rows] for metric in rows[0]},
         n_real=found.num_real,
         n_generated=found.num_generated,
-        arrays={"text": np.array(texts[0])},
+        arrays={"text": np.array(texts[0])} if config.keep_text else {},
     )
 
 
@@ -208,6 +209,12 @@ def _cell(data: Any, flaw: Any, size: int, seeds: tuple[int, ...], priority: int
     return Cell(name, config, seeds, stack=10, priority=priority)
 
 
+EXAMPLES = {
+    "example-healthy": Config(num_samples=1000, keep_text=True),
+    "example-collapsed": Config(flaw="lost", keep_text=True),
+    "example-few": Config(num_samples=50, keep_text=True),
+    "example-ignores": Config(data="digits", flaw="reconstruction", num_samples=898, keep_text=True),
+}
 CELLS = [
     *(_cell(data, "none", size, TRIALS, 9) for data in ("mnist", "cifar10") for size in (50, 200, 1000)),
     *(_cell("mnist", "lost", size, TRIALS, 8) for size in (50, 200, 1000)),
@@ -222,4 +229,5 @@ CELLS = [
     _cell("cifar10", "lost", 1000, FEW, 2),
     _cell("one_to_many", "none", 1000, FEW, 2),
     _cell("cifar10", "none", 1000, FEW, 1, features="squeezenet"),
+    *(Cell(name, config, (100,), priority=0) for name, config in EXAMPLES.items()),
 ]
