@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from typing import Literal
 
@@ -60,8 +61,9 @@ class Config:
     weights: Literal["fixed", "fan_in"] = (
         "fan_in"  # shared: std 0.02 (DCGAN), or one over the root of the inputs
     )
-    regularizer: Literal["none", "mode_seeking", "hierarchical"] = "none"  # trained, at weight 1 as printed
-    num_steps: int = 600
+    regularizer: Literal["none", "mode_seeking", "hierarchical"] = "none"  # trained
+    weight: float = 1.0  # beta, printed for all experiments; at 0.1 small digits keep their class
+    num_steps: int = 1500  # after 600, tried first, most digits were not legible
     attention: bool = False  # unchanged: with the "attention unit" that the experiments mention
 
 
@@ -257,13 +259,11 @@ def trained(config: Config, seeds: Sequence[int]) -> Measured:
     """Conditional GANs on digits, before and after training, and the same GAN without a condition."""
 
     def loss(a: list[Tensor], b: list[Tensor]) -> Tensor:
-        total = torch.zeros(())
-        for model in range(len(seeds)):
-            one, other = ([layer[model] for layer in half] for half in (a, b))
-            if config.regularizer == "mode_seeking":
-                one, other = [one[0], one[-1]], [other[0], other[-1]]
-            total = total + hierarchical_loss(one, other)
-        return total
+        if config.regularizer == "mode_seeking":
+            a, b = [a[0], a[-1]], [b[0], b[-1]]
+        # a model's batch, laid out as one row, is one pair: its ratios are those of the batch's mean distances
+        rows = ([layer.flatten(1) for layer in half] for half in (a, b))
+        return config.weight * len(seeds) * hierarchical_loss(*rows, aggregate="pair")
 
     repeats = config.condition_dim // digit_gans.NUM_CLASSES
     settings = digit_gans.Training(latent_dim=config.latent_dim, repeats=repeats, num_steps=config.num_steps)
@@ -274,7 +274,7 @@ def trained(config: Config, seeds: Sequence[int]) -> Measured:
     extra = None if config.regularizer == "none" else loss
     nets = {"before": start, "after": digit_gans.train(settings, seeds, extra=extra)}
     distances = {name: between(net, settings, seeds) for name, net in nets.items()}
-    without = between(digit_gans.train(alone, seeds), alone, seeds)
+    without = between(unconditional(alone, tuple(seeds)), alone, seeds)
     values: dict[str, list[float]] = {}
     for name, found in distances.items():
         for i in range(3):
@@ -290,12 +290,35 @@ def trained(config: Config, seeds: Sequence[int]) -> Measured:
     joined = config.latent_dim / (config.latent_dim + config.condition_dim)  # (z, c) against z, mean norm
     values |= {"output_mean": shown.tolist(), "output_sum": shown.tolist()}
     values |= {"input_mean": [joined] * len(seeds), "input_sum": [1.0] * len(seeds)}
-    shown_classes = torch.arange(CLASSES_SHOWN).repeat_interleave(LATENTS_SHOWN).expand(len(seeds), -1)
-    latents = StackedDraws(seeds, stream=3).randn(shown_classes.shape[1], config.latent_dim)
+    values["right_class"] = right_class(nets["after"], settings, seeds)
+    grid = torch.arange(CLASSES_SHOWN).repeat_interleave(LATENTS_SHOWN).expand(len(seeds), -1)
+    latents = StackedDraws(seeds, stream=3).randn(grid.shape[1], config.latent_dim)
     with torch.no_grad():
-        samples = nets["after"].layers(latents, shown_classes)[-1][:SEEDS_SHOWN]
-    grid = samples.unflatten(1, (CLASSES_SHOWN, LATENTS_SHOWN)).half().numpy()
-    return Measured(values, n_real=1797, n_generated=2 * PAIRS, arrays={"samples": grid})
+        samples = nets["after"].layers(latents, grid)[-1][:SEEDS_SHOWN]
+    samples = samples.unflatten(1, (CLASSES_SHOWN, LATENTS_SHOWN))
+    arrays = {"samples": samples.half().numpy()}
+    return Measured(values, n_real=1797, n_generated=2 * PAIRS, arrays=arrays)
+
+
+@cache
+def unconditional(settings: digit_gans.Training, seeds: tuple[int, ...]) -> digit_gans.Generator:
+    """The same GAN without a condition; several cells compare with it."""
+    return digit_gans.train(settings, seeds)
+
+
+@torch.no_grad()
+def right_class(
+    generator: digit_gans.Generator, settings: digit_gans.Training, seeds: Sequence[int]
+) -> list[float]:
+    """Share of fresh images whose nearest real digit has the class asked for; 0.1 is chance."""
+    images, classes = digit_gans.load_real()
+    draws = StackedDraws(seeds, stream=4)
+    asked = draws.randint(digit_gans.NUM_CLASSES, PAIRS)
+    made = generator.layers(draws.randn(PAIRS, settings.latent_dim), asked)[-1]
+    return [
+        float((classes[torch.cdist(x, images).argmin(1)] == y).float().mean())
+        for x, y in zip(made, asked, strict=True)
+    ]
 
 
 def between(generator: digit_gans.Generator, settings: digit_gans.Training, seeds: Sequence[int]) -> Tensor:
@@ -369,8 +392,11 @@ VARIANTS: dict[str, Config] = {
     },
     **{f"shared-fan_in-l2-c{dim}": Config(task="shared", p=2, condition_dim=dim) for dim in CONDITION_DIMS},
     **{
-        f"trained-{name}-c{dim}": Config(task="trained", regularizer=name, condition_dim=dim)
+        f"trained-{name}-w{weight:g}-c{dim}": Config(
+            task="trained", regularizer=name, weight=weight, condition_dim=dim
+        )
         for name in ("mode_seeking", "hierarchical")
+        for weight in (0.1, 1.0)
         for dim in (10, 160)
     },
     "unchanged": PRESETS["unchanged"],
