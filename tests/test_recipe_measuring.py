@@ -85,11 +85,44 @@ def test_eq_9_needs_the_root_of_the_weights_and_unit_length():
 # --- Records ----------------------------------------------------------------------------------------------------------
 
 
+def sees(measure, cell):
+    """Whether all ten values are worse than those of real images: 1; all better: -1; otherwise 0."""
+    sign = -1 if measure.split("_")[0] in ("lpips", "precision", "density", "recall", "coverage") else 1
+    found, floor = sign * values(cell, measure), sign * values("none", measure)
+    return int(found.min() > floor.max()) - int(found.max() < floor.min())
+
+
 def test_lpips_is_higher_for_noise_and_blur_than_for_real_images():
-    real = values("none", "lpips")
-    assert values("noise", "lpips").min() > real.max()
-    assert values("blur", "lpips").min() > real.max()
-    assert np.median(values("dropped-8", "lpips")) > 0.85 * np.median(real)
+    real = np.median(values("none", "lpips"))
+    assert sees("lpips", "noise") == -1
+    assert np.median(values("blur", "lpips")) > 1.05 * real
+    assert 0.85 * real < np.median(values("dropped-8", "lpips")) < real
+
+
+def test_what_the_chapter_says_of_its_table():
+    measures = [
+        f"{name}_{features}" for name in ("frechet", "kernel") for features in ("pixels", "squeezenet")
+    ]
+    assert not any(sees(measure, "shrunk") for measure in measures)
+    balls = ("precision", "density", "recall", "coverage")
+    every = ["ndb", "jsd", "lpips", *measures, *(f"{name}_pixels" for name in balls)]
+    assert max(sees(measure, "copies") for measure in every) <= 0
+    assert sees("density_pixels", "copies") == sees("coverage_pixels", "copies") == -1
+    assert sees("density_pixels", "shrunk") == sees("recall_pixels", "noise") == -1
+    for measure in ("ndb", "jsd", "recall_pixels", "coverage_pixels"):
+        assert sees(measure, "shrunk") == 1
+    assert sees("ndb", "noise") == sees("jsd", "noise") == 0
+    for cell in ("dropped-8", "uneven", "shrunk", "duplicates"):
+        assert sees("precision_pixels", cell) == 0 and sees("density_pixels", cell) <= 0
+    for cell in set(measuring.AMOUNTS) - {"copies", "dropped"}:
+        assert sees("coverage_pixels", cell) == 1 or sees("frechet_pixels", cell) == 1, cell
+    for cell in ("dropped-8", "uneven", "duplicates", "noise", "blur", "outliers"):
+        assert sees("frechet_pixels", cell) == sees("frechet_squeezenet", cell) == 1
+    dropped, noise = (
+        [np.median(values(cell, f"frechet_{name}")) for name in ("pixels", "squeezenet")]
+        for cell in ("dropped-8", "noise")
+    )
+    assert dropped[0] > 5 * noise[0] and dropped[1] < 0.7 * noise[1]
 
 
 def test_ndb_names_the_lost_modes_and_hears_no_noise():

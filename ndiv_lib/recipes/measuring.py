@@ -188,7 +188,8 @@ def _lost_modes_named(real: Tensor, real_bins: Tensor, bins: Any) -> float:
     """Share of the first eight modes whose home, the bin with most of their real images, is reported missing."""
     templates = SHAPES.templates()[0].flatten(1)
     modes = torch.cdist(real.flatten(1), templates).argmin(1)
-    homes = torch.stack([real_bins[modes == mode].mode().values for mode in range(8)])
+    present = [mode for mode in range(8) if bool((modes == mode).any())]  # few images may miss a mode
+    homes = torch.stack([real_bins[modes == mode].mode().values for mode in present])
     return float(torch.isin(homes, bins.missing_bins).float().mean())
 
 
