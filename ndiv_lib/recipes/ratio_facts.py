@@ -392,13 +392,13 @@ VARIANTS: dict[str, Config] = {
     },
     **{f"shared-fan_in-l2-c{dim}": Config(task="shared", p=2, condition_dim=dim) for dim in CONDITION_DIMS},
     **{
-        f"trained-{name}-w{weight:g}-c{dim}": Config(
-            task="trained", regularizer=name, weight=weight, condition_dim=dim
+        f"trained-{name}-w{weight:g}-c160": Config(
+            task="trained", regularizer=name, weight=weight, condition_dim=160
         )
         for name in ("mode_seeking", "hierarchical")
         for weight in (0.1, 1.0)
-        for dim in (10, 160)
     },
+    "trained-hierarchical-w1-c10": Config(task="trained", regularizer="hierarchical", condition_dim=10),
     "unchanged": PRESETS["unchanged"],
     "attention": PRESETS["attention"],
 }
