@@ -371,7 +371,7 @@ WEIGHTS: dict[str, Config] = {
     f"mode_seeking-w{weight:g}": Config(method="mode_seeking", weight=weight) for weight in (0.3, 3.0)
 }
 DIGITS: dict[str, Config] = {
-    f"digits-{name}": replace(config, data="digits", per_class=4, num_steps=500, num_samples=200)
+    f"digits-{name}": replace(config, data="digits", per_class=4, num_steps=300, num_samples=200)
     for name, config in BASELINES.items()
     if name in ("none", "mode_seeking", "zeros", "ones")
 }
@@ -395,19 +395,22 @@ PRESETS: dict[str, Config] = {
     **{f"digits-{name}": DIGITS[f"digits-{name}"] for name in ("none", "ones")},
 }
 
-CELLS = [
-    Cell(f"tuning-{name}", replace(config, num_steps=SHORT), TUNING_SEEDS, stack=3, priority=100)
-    for name, config in TUNED.items()
-] + [
-    Cell(name, replace(config, keep=6), SEEDS, priority=priority)
-    for priority, configs in (
-        (90, BASELINES),
-        (80, sweep(MONOTONE)),
-        (70, sweep(SATURATED[:1])),
-        (60, OTHERS),
-        (50, sweep(SATURATED[1:])),
-        (40, WEIGHTS),
-        (30, DIGITS),
-    )
-    for name, config in configs.items()
-]
+CELLS = (
+    [
+        Cell(f"tuning-{name}", replace(config, num_steps=SHORT), TUNING_SEEDS, stack=3, priority=100)
+        for name, config in TUNED.items()
+    ]
+    + [
+        Cell(name, replace(config, keep=6), seeds, priority=priority)
+        for priority, seeds, configs in (
+            (90, SEEDS, BASELINES),
+            (80, SEEDS, sweep(MONOTONE)),
+            (70, SEEDS, sweep(SATURATED[:1])),
+            (60, SEEDS, OTHERS),
+            (50, SEEDS[:5], sweep(SATURATED[1:])),  # to see whether a target that nothing reaches is felt
+            (40, SEEDS, DIGITS),
+            (30, SEEDS[:5], WEIGHTS),
+        )
+        for name, config in configs.items()
+    ]
+)
