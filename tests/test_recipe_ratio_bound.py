@@ -29,7 +29,7 @@ def test_the_total_is_the_sum_of_its_terms():
 
 
 def test_the_printed_matrix_has_no_minimum():
-    """Erratum H13: the diagonal is 0 / 0, and the least of a matrix with NaN is NaN."""
+    """Erratum H11: the diagonal is 0 / 0, and the least of a matrix with NaN is NaN."""
     points = torch.rand(5, 3, dtype=torch.float64)
     matrix = recipe.tensor_form(points, points.square())
     assert matrix.diagonal().isnan().all() and matrix.min().isnan()
@@ -39,7 +39,7 @@ def test_the_printed_matrix_has_no_minimum():
 
 
 def test_the_tensor_form_equals_the_loops_once_it_sums():
-    """Erratum H13: printed widths agree only for layers of one width."""
+    """Erratum H11: printed widths agree only for layers of one width."""
     facts = recipe.formula(recipe.Config(), 20)
     assert facts["eq8_error"] < 1e-12 and facts["fits_printed"] == 0
     assert recipe.formula(recipe.Config(widths=(8, 8)), 20)["fits_printed"] == 1
@@ -47,7 +47,7 @@ def test_the_tensor_form_equals_the_loops_once_it_sums():
 
 
 def test_work_grows_with_the_square():
-    """Erratum H14: parallel hardware divides m^2 by a constant."""
+    """Erratum H12: parallel hardware divides m^2 by a constant."""
     facts = recipe.formula(recipe.Config(), 20)
     assert facts["exponent_all"] > 1.9 and facts["exponent_tiled"] > 1.7
     assert facts["exponent_neighbors"] < 1.2
@@ -62,7 +62,7 @@ def test_ratios_of_stacked_batches_are_the_ones_the_loss_compares():
 
 
 def test_a_target_below_the_realized_ratio_is_the_target_zero():
-    """|r - target| has the gradient of r for every target below r: not one weight differs after training."""
+    """Erratum H13: |r - target| has the gradient of r for every target below r: not one weight differs after training."""
     config = recipe.Config(task="steer", target="half", num_steps=20, num_inputs=(10,))
     assert recipe.run(config, [20, 21]).values["weights_moved"] == [0.0, 0.0]
     config = recipe.Config(task="steer", target="above", num_steps=20, num_inputs=(10,))

@@ -31,7 +31,7 @@ def test_formulas_equal_their_loops(p, seed):
 
 
 def test_the_product_is_mode_seeking_only_from_the_latents():
-    """Erratum H10: with a layer as layer 1, the factor from the latent to it is missing."""
+    """Erratum H3: with a layer as layer 1, the factor from the latent to it is missing."""
     for seed in range(20, 30):
         assert recipe.layer_facts(recipe.Config(), seed)["product_error"] < 1e-12
         assert recipe.layer_facts(recipe.Config(first="first_layer"), seed)["product_error"] > 0.05
@@ -67,7 +67,7 @@ def test_layers_without_normalization_have_any_ratios():
 
 
 def test_a_shared_condition_leaves_sums_as_they_are():
-    """Erratum H11: joining the same vector to both changes no sum; a mean is divided by more entries."""
+    """Erratum H10: joining the same vector to both changes no sum; a mean is divided by more entries."""
     random = torch.Generator().manual_seed(5)
     a, b = torch.randn(2, 6, 8, generator=random, dtype=torch.float64)
     c = torch.randn(6, 40, generator=random, dtype=torch.float64)
