@@ -374,10 +374,9 @@ def simulate_loss(
 
 
 def _drop(probability: np.ndarray, share: float, random: np.random.Generator) -> np.ndarray:
-    """The distribution without random bins that hold about this share of it."""
+    """The distribution after bins have emptied in random order until this share of it is gone, the last one in part."""
     order = random.permutation(len(probability))
-    cumulative = probability[order].cumsum()
-    count = min(int(np.abs(cumulative - share).argmin()) + 1, len(probability) - 1)
+    gone = np.minimum(probability[order].cumsum(), share)
     kept = probability.copy()
-    kept[order[:count]] = 0
-    return kept / kept.sum()
+    kept[order] -= np.diff(gone, prepend=0)
+    return kept.clip(min=0) / kept.clip(min=0).sum()  # rounding leaves less than nothing
