@@ -209,6 +209,7 @@ def _cell(data: Any, flaw: Any, size: int, seeds: tuple[int, ...], priority: int
     return Cell(name, config, seeds, stack=10, priority=priority)
 
 
+EXAMPLE_SEED = 100
 EXAMPLES = {
     "example-healthy": Config(num_samples=1000, keep_text=True),
     "example-collapsed": Config(flaw="lost", keep_text=True),
@@ -229,5 +230,5 @@ CELLS = [
     _cell("cifar10", "lost", 1000, FEW, 2),
     _cell("one_to_many", "none", 1000, FEW, 2),
     _cell("cifar10", "none", 1000, FEW, 1, features="squeezenet"),
-    *(Cell(name, config, (100,), priority=0) for name, config in EXAMPLES.items()),
+    *(Cell(name, config, (EXAMPLE_SEED,), priority=0) for name, config in EXAMPLES.items()),
 ]
