@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from ndiv_lib._checks import require
 from ndiv_lib.distances import pairwise_distances
-from ndiv_lib.metrics.bins import _js_divergence, _z_scores
+from ndiv_lib.metrics.bins import js_divergence, z_scores
 
 NEIGHBORS = 5  # of recall, coverage and precision, as in `precision_recall_density_coverage`
 CLOSEST = 0.02  # near-duplicates are as close as only this share of the real samples is
@@ -173,8 +173,8 @@ def measure(pool: Pool, deals: Tensor) -> dict[str, Tensor]:
         "near-duplicates": near[:, 0],
         "recall": near[:, 1],
         "coverage": near[:, 2],
-        "bins": _js_divergence(real, generated),
-        "emptiest bin": -_z_scores(real, generated, *_sizes(deals[0])).amin(1),
+        "bins": js_divergence(real, generated),
+        "emptiest bin": -z_scores(real, generated, *_sizes(deals[0])).amin(1),
     }
     for name, distances in pool.level_distances.items():
         level_real, _, level_generated = mean_distances(distances, deals)
@@ -358,8 +358,8 @@ def simulate_loss(
         kept = np.stack([_drop(probability, OWN * share, random) for _ in range(trials)])
         drawn = [random.multinomial(sizes[0], probability, size=trials), random.multinomial(sizes[1], kept)]
         real, generated = (torch.as_tensor(counts / counts.sum(1, keepdims=True)) for counts in drawn)
-        gaps = -_z_scores(real, generated, *sizes).amin(1)
-        seen = (gaps > limits["emptiest bin"]) | (_js_divergence(real, generated) > limits["bins"] / more)
+        gaps = -z_scores(real, generated, *sizes).amin(1)
+        seen = (gaps > limits["emptiest bin"]) | (js_divergence(real, generated) > limits["bins"] / more)
         return float(seen.double().mean())
 
     rates = {share: rate(share) for share in SHARES}

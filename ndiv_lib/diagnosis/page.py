@@ -52,7 +52,7 @@ img { display: block; max-width: 100%; height: auto; image-rendering: pixelated;
 .group h3 { font-size: 1rem; margin: 0 0 .5rem; }
 table { border-collapse: collapse; }
 th, td { text-align: left; padding: .3rem 1.5rem .3rem 0; border-bottom: 1px solid var(--line); }
-.wide { overflow-x: auto; } :focus-visible { outline: 2px solid var(--good); }
+.wide { overflow-x: auto; margin-bottom: 1.5rem; } :focus-visible { outline: 2px solid var(--good); }
 @media (max-width: 44rem) { .checks li { grid-template-columns: 1fr; }
   .checks .scale, .checks .asks { grid-column: 1; grid-row: auto; } }
 """
@@ -188,6 +188,14 @@ def _conditions(diagnosis: Diagnosis) -> str:
         f"<td>{'unknown' if one.ratio != one.ratio else f'{one.ratio:.2f}'}{', all identical' if one.identical else ''}</td></tr>"
         for one in diagnosis.conditions[:20]
     )
+    pictures = "".join(
+        f'<div class="group"><h3>Condition {escape(one.name)}</h3>'
+        + _figure("Real", one.real_images, f"Real images of condition {one.name}")
+        + _figure("Generated", one.generated_images, f"Generated images of condition {one.name}")
+        + "</div>"
+        for one in diagnosis.conditions
+        if one.real_images is not None and one.generated_images is not None
+    )
     head = "".join(
         f'<th scope="col">{name}</th>'
         for name in ("Condition", "Real", "Generated", "Generated / real variety")
@@ -200,7 +208,7 @@ def _conditions(diagnosis: Diagnosis) -> str:
     return _section(
         "Variety within each condition",
         f'{lead}<div class="wide" tabindex="0" role="region" aria-label="Variety within each condition">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>",
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{pictures}",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from ndiv_lib._checks import check_floating, check_same_device, values_are_checked
 from ndiv_lib.diagnosis import checks
 from ndiv_lib.diagnosis.checks import Finding, Pool, Power
-from ndiv_lib.metrics.bins import _z_scores
+from ndiv_lib.metrics.bins import z_scores
 from ndiv_lib.metrics.features import Features, extract_features
 
 Verdict = Literal["collapse", "different", "no sign of collapse", "cannot be known"]
@@ -25,7 +25,7 @@ MOSTLY = (
     0.5  # who repeats more than this share, or varies less than this part within a condition, has collapsed
 )
 FEW_MODES = 0.7  # two samples drawn from three modes are on average 2/3 as far apart as two from very many
-SHOWN_BINS, SHOWN_IMAGES, SHOWN_PAIRS = 8, 8, 4
+SHOWN_BINS, SHOWN_IMAGES, SHOWN_PAIRS, SHOWN_CONDITIONS = 8, 8, 4, 3
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Bin:
     num_real: int
     num_generated: int
     expected: float
-    real_images: Tensor | None = field(default=None, repr=False)
-    generated_images: Tensor | None = field(default=None, repr=False)
+    real_images: Tensor | None = field(default=None, repr=False, compare=False)
+    generated_images: Tensor | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,10 @@ class ConditionReport:
     num_generated: int
     ratio: float
     identical: bool  # all generated samples are the same, to within one gray level
+    real_images: Tensor | None = field(
+        default=None, repr=False, compare=False
+    )  # of the least varied conditions, a few
+    generated_images: Tensor | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class Diagnosis:
     num_generated: int
     compared: str
     next_steps: tuple[str, ...]
-    pictures: Pictures | None = field(default=None, repr=False)
+    pictures: Pictures | None = field(default=None, repr=False, compare=False)
 
     @property
     def alarms(self) -> tuple[Finding, ...]:
@@ -270,7 +274,7 @@ def _missing_bins(
 ) -> tuple[Bin, ...]:
     """Bins beyond the limit of the emptiest one; if only all bins together raise an alarm, the three emptiest."""
     real, generated = (shares[0] for shares in checks.bin_shares(pool.bins, is_real[None]))
-    gaps = -_z_scores(real, generated, int(is_real.sum()), int((~is_real).sum()))
+    gaps = -z_scores(real, generated, int(is_real.sum()), int((~is_real).sum()))
     order = gaps.argsort(descending=True)
     count = int((gaps > emptiest.limit).sum()) or (3 if alarm else 0)
     found: list[Bin] = []
@@ -316,7 +320,12 @@ def _compare_conditions(
                 identical=len(images) > 1 and float((images - images[0]).abs().max()) < 1 / 127.5,
             )
         )
-    return tuple(sorted(reports, key=lambda report: (not report.identical, report.ratio)))
+    reports.sort(key=lambda report: (not report.identical, report.ratio))
+    for index, report in enumerate(reports[:SHOWN_CONDITIONS] if samples.ndim == 4 else []):
+        member = pool.groups == names.index(report.name)
+        real, generated = samples[member & is_real][:SHOWN_IMAGES], samples[member & ~is_real][:SHOWN_IMAGES]
+        reports[index] = replace(report, real_images=real, generated_images=generated)
+    return tuple(reports)
 
 
 def _pictures(pool: Pool, is_real: Tensor, images: Tensor, seed: int) -> Pictures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import NamedTuple
 
@@ -221,9 +222,14 @@ def to_text(diagnosis: Diagnosis) -> str:
         lines += _wrapped(line, "  ")
     lines += ["", "What to do next:"]
     for index, step in enumerate(diagnosis.next_steps, start=1):
-        lines += textwrap.wrap(step, WIDTH, initial_indent=f"  {index}. ", subsequent_indent="     ")
+        lines += _wrapped(step, f"  {index}. ", "     ")
     return "\n".join(lines) + "\n"
 
 
-def _wrapped(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent)
+def _wrapped(text: str, first: str = "", then: str | None = None) -> list[str]:
+    """Lines of at most ``WIDTH``; a number keeps its unit."""
+    joined = re.sub(r"(\d) %", "\\1\u00a0%", text)
+    lines = textwrap.wrap(
+        joined, WIDTH, initial_indent=first, subsequent_indent=first if then is None else then
+    )
+    return [line.replace("\u00a0", " ") for line in lines]

@@ -181,10 +181,10 @@ def ndb(
     n, m = len(real), len(generated)
     p = real_bins.bincount(minlength=num_bins) / torch.tensor(n, dtype=torch.float64)
     q = generated_bins.bincount(minlength=num_bins) / torch.tensor(m, dtype=torch.float64)
-    z = _z_scores(p, q, n, m)
+    z = z_scores(p, q, n, m)
     return Bins(
         num_different_bins=int(_differ(z, significance).sum()),
-        js_divergence=float(_js_divergence(p, q)),
+        js_divergence=float(js_divergence(p, q)),
         different_bins=_differ(z, significance).nonzero().flatten(),
         real_shares=p,
         generated_shares=q,
@@ -197,7 +197,8 @@ def ndb(
     )
 
 
-def _z_scores(p: Tensor, q: Tensor, n: int, m: int) -> Tensor:
+def z_scores(p: Tensor, q: Tensor, n: int, m: int) -> Tensor:
+    """Two-proportion z-scores of shares ``(*batch, k)`` of n and of m samples; below 0 where ``q`` is the lower one."""
     pooled = (n * p + m * q) / (n + m)
     error = (pooled * (1 - pooled) * (1 / n + 1 / m)).sqrt()
     return torch.where(error > 0, (q - p) / error, 0.0)
@@ -208,7 +209,8 @@ def _differ(z: Tensor, significance: float) -> Tensor:
     return z.abs() > two_sided
 
 
-def _js_divergence(p: Tensor, q: Tensor) -> Tensor:
+def js_divergence(p: Tensor, q: Tensor) -> Tensor:
+    """Jensen-Shannon divergence of shares ``(*batch, k)``, in nats."""
     middle = (p + q) / 2
     entropies = [torch.special.entr(shares).sum(-1) for shares in (middle, p, q)]
     return (entropies[0] - (entropies[1] + entropies[2]) / 2).clamp(min=0)  # rounding only
@@ -218,8 +220,8 @@ def _floor(p: Tensor, q: Tensor, n: int, m: int, significance: float, random: to
     """Both sets drawn from the pooled shares, over and over."""
     pooled = (n * p + m * q) / (n + m)
     first, second = (_counts(pooled, size, random) / size for size in (n, m))
-    numbers = _differ(_z_scores(first, second, n, m), significance).sum(-1).double()
-    divergences = _js_divergence(first, second)
+    numbers = _differ(z_scores(first, second, n, m), significance).sum(-1).double()
+    divergences = js_divergence(first, second)
     return Floor(
         num_different_bins=float(numbers.mean()),
         js_divergence=float(divergences.mean()),
