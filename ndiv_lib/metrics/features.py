@@ -86,7 +86,13 @@ def _inception(device: torch.device) -> Callable[[Tensor], Tensor]:
             f"expected FID's Inception weights at {places[0]} or {places[1]}; save {_INCEPTION_URL} there, or take "
             "other features ('squeezenet', 'pixels', a callable) and name the result after them: it is not FID."
         )
-    extractor: Any = require("torch_fidelity.feature_extractor_inceptionv3", "metrics")
-    network = extractor.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(found))
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise ImportError(
+            "FID's Inception network comes with the package torch_fidelity, which is not installed; install it with: "
+            "pip install torch-fidelity"
+        ) from error
+    network: Any = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(found))
     network = network.eval().to(device)
     return lambda batch: network(((batch.float() + 1) * 127.5).round().clamp(0, 255).byte())[0]
