@@ -2,7 +2,9 @@
 
 from ndiv_lib import adversarial, baselines, data, metrics, models, training
 from ndiv_lib.activations import record_activations
+from ndiv_lib.diagnosis import diagnose
 from ndiv_lib.distances import normalized_distances, pairwise_distances
+from ndiv_lib.expansion_bound import expansion_ratio_bound
 from ndiv_lib.hmgan import HierarchicalDiversity, expansion_ratios, hierarchical_loss, mode_seeking_loss
 from ndiv_lib.ndiv import NormalizedDiversity, ndiv_loss
 
@@ -14,6 +16,8 @@ __all__ = [
     "adversarial",
     "baselines",
     "data",
+    "diagnose",
+    "expansion_ratio_bound",
     "expansion_ratios",
     "hierarchical_loss",
     "metrics",
