@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from ndiv_lib.diagnosis import diagnose
-from ndiv_lib.diagnosis.files import read_samples
+from ndiv_lib.diagnosis import diagnose, read_samples
 from ndiv_lib.metrics.features import NAMES
 from ndiv_lib.recipes.recording import RECIPES, get_preset, get_recipe, measure, pending, reproduce
 from ndiv_lib.reporting.results import RECORDED, Result, load, recorded_cells, save
