@@ -79,7 +79,9 @@ def test_at_most_one_of_twenty_real_pairs_raises_an_alarm(data, size):
     assert len(alarms) == 20 and alarms.sum() <= 1
 
 
-@pytest.mark.parametrize("cell", ["mnist-lost-1000", "one_to_many-lost-1000", "cifar10-lost-1000-squeezenet"])
+@pytest.mark.parametrize(
+    "cell", ["mnist-lost-1000", "one_to_many-lost-1000", "cifar10-lost-1000-squeezenet-128"]
+)
 def test_every_loss_of_thirty_percent_raises_an_alarm(cell):
     alarms = values(cell, "alarm")
     assert len(alarms) == 20 and alarms.all()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -27,7 +27,6 @@ from ndiv_lib.recipes import digits
 from ndiv_lib.recipes.recording import Cell, Measured
 
 LOST_MODES = {"mnist": 3, "cifar10": 3, "one_to_many": 5}  # of 10, 10, and 16 for each of 4 conditions
-NETWORK_SIDE = 64  # the network was trained on large photographs; at 32 px its last maps are a single cell
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,9 @@ class Config:
     flaw: Literal["none", "lost", "repeated", "blurred", "one_each", "reconstruction", "ndiv"] = "none"
     num_samples: int = 1000  # of each side
     features: Literal["pixels", "squeezenet"] = "pixels"
+    network_side: int = (
+        64  # images are enlarged to this: at their own 32 px the network's last maps are a single cell
+    )
     repeats: int = 4  # repeated: every image this often, with a little noise
     noise: float = 0.05  # repeated: its standard deviation, of a range of 2
     blur: int = 5  # blurred: pixels that are averaged
@@ -118,9 +120,9 @@ def _load(name: str) -> tuple[Tensor, Tensor]:
     return images[:20_000], labels[:20_000]
 
 
-def squeezenet(images: Tensor) -> Tensor:
-    """Pooled features of SqueezeNet 1.1, of images enlarged to 64 px."""
-    return extract_features(F.interpolate(images, size=NETWORK_SIDE, mode="bilinear"), "squeezenet")
+def squeezenet(images: Tensor, *, side: int) -> Tensor:
+    """Pooled features of SqueezeNet 1.1, of enlarged images."""
+    return extract_features(F.interpolate(images, size=side, mode="bilinear"), "squeezenet")
 
 
 def diagnose_one(config: Config, seed: int) -> Diagnosis:
@@ -131,7 +133,8 @@ def diagnose_one(config: Config, seed: int) -> Diagnosis:
 
 def _diagnose(config: Config, sides: Sides, seed: int) -> Diagnosis:
     real, generated, conditions_real, conditions_generated = sides
-    features: Any = squeezenet if config.features == "squeezenet" else "pixels"
+    network = partial(squeezenet, side=config.network_side)
+    features: Any = network if config.features == "squeezenet" else "pixels"
     return diagnose(
         real=real,
         generated=generated,
@@ -204,7 +207,7 @@ FEW = tuple(range(10))
 
 
 def _cell(data: Any, flaw: Any, size: int, seeds: tuple[int, ...], priority: int, **options: Any) -> Cell:
-    name = "-".join([data, flaw, str(size), *options.values()])
+    name = "-".join([data, flaw, str(size), *map(str, options.values())])
     config = Config(data=data, flaw=flaw, num_samples=size, **options)
     return Cell(name, config, seeds, stack=10, priority=priority)
 
@@ -221,6 +224,7 @@ CELLS = [
     *(_cell("mnist", "lost", size, TRIALS, 8) for size in (50, 200, 1000)),
     _cell("one_to_many", "lost", 1000, TRIALS, 7),
     _cell("cifar10", "lost", 1000, TRIALS, 6, features="squeezenet"),
+    _cell("cifar10", "lost", 1000, TRIALS, 5, features="squeezenet", network_side=128),
     _cell("mnist", "repeated", 1000, FEW, 5),
     _cell("mnist", "blurred", 1000, FEW, 5),
     _cell("one_to_many", "one_each", 1000, FEW, 5),
