@@ -125,12 +125,12 @@ def explain(diagnosis: Diagnosis) -> str:
         )
     if diagnosis.verdict == "no sign of collapse":
         return (
-            f"No check raises an alarm. Had kinds of samples with {lost} of the data vanished, so many samples would have shown "
-            f"it in {percent(power.rates[LOST])} of cases."
+            f"No check raises an alarm. Had {lost} of the data vanished, in kinds of samples that these distances tell apart, so "
+            f"many samples would have shown it in {percent(power.rates[LOST])} of cases."
         )
     return (
-        f"No check raises an alarm, but that says little: had kinds of samples with {lost} of the data vanished, so few samples "
-        f"would have missed it in {percent(1 - power.rates[LOST])} of cases."
+        f"No check raises an alarm, but that says little: had {lost} of the data vanished, so few samples would have missed it "
+        f"in {percent(1 - power.rates[LOST])} of cases."
     )
 
 
