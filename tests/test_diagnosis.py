@@ -19,7 +19,7 @@ from ndiv_lib.diagnosis import checks, diagnose
 from ndiv_lib.diagnosis.files import read_samples
 from ndiv_lib.diagnosis.page import encode_tiles, to_html
 from ndiv_lib.diagnosis.verdict import _check_samples
-from ndiv_lib.diagnosis.words import words_of
+from ndiv_lib.diagnosis.words import WIDTH, words_of
 from ndiv_lib.metrics import precision_recall_density_coverage
 
 CORNERS = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
@@ -399,7 +399,7 @@ def test_the_page_shows_what_is_avoided(lost):
 def test_the_text_marks_alarms_and_fits_a_terminal(lost):
     lines = lost.to_text().splitlines()
     assert sum(line.endswith("ALARM") for line in lines) == len(lost.alarms)
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= WIDTH
 
 
 def test_vectors_have_a_page_too(tmp_path):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ndiv_lib.diagnosis.checks import CLOSEST, LOST, NEIGHBORS, SEEN, Finding
 from ndiv_lib.diagnosis.verdict import LEVEL, Diagnosis
 
-WIDTH = 100
+WIDTH = 88  # a page of the book shows it without scrolling
 
 
 class Words(NamedTuple):
