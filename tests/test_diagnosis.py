@@ -17,8 +17,8 @@ from ndiv_lib.data.digits import load_digits_split
 from ndiv_lib.data.one_to_many import OneToMany
 from ndiv_lib.diagnosis import checks, diagnose
 from ndiv_lib.diagnosis.files import read_samples
+from ndiv_lib.diagnosis.inputs import check_samples
 from ndiv_lib.diagnosis.page import encode_tiles, to_html
-from ndiv_lib.diagnosis.verdict import _check_samples
 from ndiv_lib.diagnosis.words import WIDTH, words_of
 from ndiv_lib.metrics import precision_recall_density_coverage
 
@@ -303,7 +303,7 @@ IMAGES = torch.zeros(20, 3, 8, 8)
 )
 def test_bad_samples_are_refused(real, generated, message):
     with pytest.raises(ValueError, match=message):
-        _check_samples(real, generated)
+        check_samples(real, generated)
 
 
 def test_bytes_are_refused():

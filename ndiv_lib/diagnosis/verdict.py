@@ -11,14 +11,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_floating, check_same_device, values_are_checked
 from ndiv_lib.diagnosis import checks
 from ndiv_lib.diagnosis.checks import Finding, Pool, Power
+from ndiv_lib.diagnosis.inputs import check_conditions, check_samples
+from ndiv_lib.diagnosis.steps import next_steps
 from ndiv_lib.metrics.bins import z_scores
 from ndiv_lib.metrics.features import Features, extract_features
 
 Verdict = Literal["collapse", "different", "no sign of collapse", "cannot be known"]
-FEWEST, MOST = 20, 10_000  # samples: of each set, and of both together (distances of all pairs are kept)
 LEVEL = 0.01  # chance of any false alarm
 NUM_SHUFFLES = 299
 MOSTLY = (
@@ -175,8 +175,8 @@ def diagnose(
         >>> diagnose(real=draw(4), generated=draw(3)).verdict
         'collapse'
     """
-    _check_samples(real, generated)
-    names, groups = _check_conditions(real, generated, conditions_real, conditions_generated)
+    check_samples(real, generated)
+    names, groups = check_conditions(real, generated, conditions_real, conditions_generated)
     is_images = real.ndim == 4
     both = torch.cat([real, generated]).detach().float().cpu()
     vectors, compared = _features(both, features)
@@ -216,8 +216,12 @@ def diagnose(
         num_real=len(real),
         num_generated=len(generated),
         compared=compared,
-        next_steps=_next_steps(
-            verdict, by_name, conditions, power, features == "pixels" and is_images and real.shape[1] == 3
+        next_steps=next_steps(
+            verdict,
+            {finding.name for finding in findings if finding.alarm},
+            ignores_latent=any(condition.identical for condition in conditions),
+            color_pixels=features == "pixels" and is_images and real.shape[1] == 3,
+            power=power,
         ),
         pictures=_pictures(pool, is_real, both, seed) if is_images else None,
     )
@@ -343,123 +347,3 @@ def _pictures(pool: Pool, is_real: Tensor, images: Tensor, seed: int) -> Picture
             among[[first, second]] = among[:, [first, second]] = torch.inf  # four pairs, not one crowd
         closest.append(torch.stack(pairs))
     return Pictures(shown[0], shown[1], closest[0], closest[1])
-
-
-def _next_steps(
-    verdict: Verdict,
-    findings: dict[str, Finding],
-    conditions: Sequence[ConditionReport],
-    power: Power,
-    color_pixels: bool,
-) -> tuple[str, ...]:
-    steps = []
-    alarms = {name for name, finding in findings.items() if finding.alarm}
-    if "diversity within a condition" in alarms or any(condition.identical for condition in conditions):
-        steps.append(
-            "The generator pays too little attention to its latent. Add NormalizedDiversity, with pairs within a condition, or "
-            "the cheaper mode_seeking_loss, to the generator's loss. See the chapter 'First real images'."
-        )
-    if "near-duplicates" in alarms:
-        steps.append(
-            "Look at the closest pairs of generated samples. If they are copies, the generator has collapsed onto few outputs; "
-            "see the chapters 'What is mode collapse?' and 'Ring and grid' for what helps."
-        )
-    if verdict == "collapse" and {"recall", "coverage", "bins", "emptiest bin"} & alarms:
-        steps.append(
-            "Look at the groups that are missing. If they share something (a class, a color, a pose), check first that the "
-            "training data held it as often as the real samples here do. Then add NormalizedDiversity to the generator's loss; "
-            "see the chapter 'Covering a donut from sparse samples'."
-        )
-    levels = [name for name in alarms if name.startswith("diversity of")]
-    if levels:
-        steps.append(
-            f"Variety is missing in {', '.join(sorted(name.removeprefix('diversity of ') for name in levels))}. "
-            "HierarchicalDiversity steers single layers: early ones make layout, late ones texture. Less texture alone can "
-            "also be blur; look at the images."
-        )
-    if verdict == "different":
-        steps.append(
-            "Generated samples differ from the real ones in a way that need not be collapse: blur, artifacts, other colors or "
-            "contrast, other preprocessing. Compare the two rows of images first, and mend that; then run this again."
-        )
-    if verdict == "cannot be known":
-        needed = f"about {power.needed:,} samples a set" if power.needed else "many more samples"
-        steps.append(f"Generate more, and hold more real samples out: {needed} would show a loss of 30 %.")
-    if verdict == "no sign of collapse":
-        steps.append(
-            "Nothing to mend that these checks can see. They do not see losses smaller than stated above, nor what the distances "
-            "do not show."
-        )
-    if color_pixels:
-        steps.append(
-            "Pixels see layout, color and strokes, not what is depicted. For photographs look again with a pretrained network: "
-            "features='squeezenet', or --features squeezenet."
-        )
-    return tuple(steps)
-
-
-def _check_samples(real: Tensor, generated: Tensor) -> None:
-    for name, samples in {"real": real, "generated": generated}.items():
-        check_floating(samples, name, min_dims=2)
-        is_image = samples.ndim == 4 and samples.shape[1] in (1, 3)
-        if not is_image and samples.ndim != 2:
-            raise ValueError(
-                f"expected {name} images (n, 1 or 3, H, W) or vectors (n, d), got shape {tuple(samples.shape)}."
-            )
-        if is_image and min(samples.shape[-2:]) < 4:
-            raise ValueError(f"expected {name} images of at least 4 px, got shape {tuple(samples.shape)}.")
-        if len(samples) < FEWEST:
-            raise ValueError(
-                f"expected at least {FEWEST} {name} samples, got {len(samples)}: fewer can show nothing about variety."
-            )
-        if values_are_checked(samples, None) and not bool(torch.isfinite(samples).all()):
-            raise ValueError(
-                f"expected finite {name} samples, got NaN or infinity; the generator may have diverged."
-            )
-        if is_image and not -1.001 <= float(samples.min()) <= float(samples.max()) <= 1.001:
-            raise ValueError(
-                f"expected {name} images in [-1, 1], got values from {float(samples.min()):.3g} to {float(samples.max()):.3g}; "
-                "bytes become floats with images.float() / 127.5 - 1."
-            )
-    if real.shape[1:] != generated.shape[1:]:
-        raise ValueError(
-            f"expected real and generated samples of one shape, got {tuple(real.shape[1:])} and {tuple(generated.shape[1:])}; "
-            "bring both to the size that the generator makes."
-        )
-    check_same_device(real=real, generated=generated)
-    if len(real) + len(generated) > MOST:
-        raise ValueError(
-            f"expected at most {MOST:,} samples in both sets together, got {len(real):,} and {len(generated):,}; pass a random "
-            "part of each, such as samples[torch.randperm(len(samples))[:2000]]."
-        )
-
-
-def _check_conditions(
-    real: Tensor,
-    generated: Tensor,
-    conditions_real: Sequence[object] | Tensor | None,
-    conditions_generated: Sequence[object] | Tensor | None,
-) -> tuple[list[str], Tensor | None]:
-    if conditions_real is None and conditions_generated is None:
-        return [], None
-    if conditions_real is None or conditions_generated is None:
-        raise ValueError("expected conditions for both sets or for neither, got them for one only.")
-    of_real, of_generated = (
-        conditions.tolist() if isinstance(conditions, Tensor) else list(conditions)
-        for conditions in (conditions_real, conditions_generated)
-    )
-    for name, conditions, samples in (("real", of_real, real), ("generated", of_generated, generated)):
-        if len(conditions) != len(samples):
-            raise ValueError(
-                f"expected one condition for each of {len(samples)} {name} samples, got {len(conditions)}."
-            )
-    names = sorted(set(of_real) | set(of_generated), key=lambda one: (str(type(one)), one))
-    for side, own in (("real", set(of_real)), ("generated", set(of_generated))):
-        missing = [str(name) for name in names if name not in own]
-        if missing:
-            raise ValueError(
-                f"expected the same conditions in both sets, got no {side} samples for {', '.join(missing[:10])}"
-                f"{' and others' if len(missing) > 10 else ''}; leave these out, or compare without conditions."
-            )
-    number = {name: index for index, name in enumerate(names)}
-    return [str(name) for name in names], torch.tensor([number[one] for one in of_real + of_generated])
