@@ -26,7 +26,7 @@ _BITS = 20
 
 @dataclass(frozen=True)
 class ExpansionRatioBound:
-    """What :func:`expansion_ratio_bound` found.
+    """What :func:`ndiv_lib.expansion_ratio_bound` found.
 
     Args:
         minimum: the least ratio, ``b`` of HMGAN; 0 if two equal inputs have different outputs.

@@ -22,8 +22,6 @@ from ndiv_lib._checks import (
 )
 from ndiv_lib.activations import record_activations
 
-Norm = Literal["mean", "sum"]
-Aggregate = Literal["batch", "pair"]
 LARGEST_RATIO = (
     1e5  # of a loss, so that collapse has a finite one: the bound of the released mode seeking code
 )
@@ -36,7 +34,7 @@ def mode_seeking_loss(
     outputs_b: Tensor,
     *,
     p: Literal[1, 2] = 1,
-    aggregate: Aggregate = "pair",
+    aggregate: Literal["batch", "pair"] = "pair",
 ) -> Tensor:
     r"""Ratio of latent to output distance between two batches (HMGAN, Eq. 1; the mode seeking loss of Mao et al. 2019).
 
@@ -73,7 +71,11 @@ def mode_seeking_loss(
 
 
 def expansion_ratios(
-    layers_a: Sequence[Tensor], layers_b: Sequence[Tensor], *, p: Literal[1, 2] = 1, norm: Norm = "mean"
+    layers_a: Sequence[Tensor],
+    layers_b: Sequence[Tensor],
+    *,
+    p: Literal[1, 2] = 1,
+    norm: Literal["mean", "sum"] = "mean",
 ) -> Tensor:
     r"""Distance of every pair before a layer over its distance after it, for all layers of a path (HMGAN, Eq. 2).
 
@@ -114,8 +116,8 @@ def hierarchical_loss(
     *,
     expected_ratio: float | Sequence[float] = 0.0,
     p: Literal[1, 2] = 1,
-    norm: Norm = "mean",
-    aggregate: Aggregate = "batch",
+    norm: Literal["mean", "sum"] = "mean",
+    aggregate: Literal["batch", "pair"] = "batch",
     detach_numerator: bool = False,
 ) -> Tensor:
     r"""Sum over layers of the difference between expansion ratio and expected ratio (HMGAN, Eq. 3).
@@ -200,8 +202,8 @@ class HierarchicalDiversity(nn.Module):
         expected_ratio: float | Sequence[float] = 0.0,
         weight: float = 1.0,
         p: Literal[1, 2] = 1,
-        norm: Norm = "mean",
-        aggregate: Aggregate = "batch",
+        norm: Literal["mean", "sum"] = "mean",
+        aggregate: Literal["batch", "pair"] = "batch",
         detach_numerator: bool = False,
         from_latents: bool = True,
     ) -> None:
@@ -217,8 +219,8 @@ class HierarchicalDiversity(nn.Module):
         _expected_ratios(expected_ratio, None)
         self.layers, self.expected_ratio, self.weight = list(layers), expected_ratio, weight
         self.p: Literal[1, 2] = p
-        self.norm: Norm = norm
-        self.aggregate: Aggregate = aggregate
+        self.norm: Literal["mean", "sum"] = norm
+        self.aggregate: Literal["batch", "pair"] = aggregate
         self.detach_numerator, self.from_latents = detach_numerator, from_latents
 
     def forward(
@@ -279,14 +281,16 @@ class HierarchicalDiversity(nn.Module):
         return f"layers={self.layers}, expected_ratio={self.expected_ratio}, weight={self.weight}"
 
 
-def mean_distance(first: Tensor, second: Tensor, p: int, norm: Norm = "mean") -> Tensor:
+def mean_distance(first: Tensor, second: Tensor, p: int, norm: Literal["mean", "sum"] = "mean") -> Tensor:
     """Absolute (p = 1) or Euclidean (p = 2) difference of two batches, by default as a mean: ``(n, ...)`` to ``(n,)``."""
     difference = (first - second).flatten(1)
     entries = difference.shape[1] ** (1 / p) if norm == "mean" else 1
     return difference.norm(p=p, dim=1) / entries
 
 
-def _distances(layers_a: Sequence[Tensor], layers_b: Sequence[Tensor], p: int, norm: Norm) -> Tensor:
+def _distances(
+    layers_a: Sequence[Tensor], layers_b: Sequence[Tensor], p: int, norm: Literal["mean", "sum"]
+) -> Tensor:
     """Distances of all pairs in all layers, ``(num_layers, n)``, after the checks that all losses share."""
     check_choice(p, "p", (1, 2))
     check_choice(norm, "norm", ("mean", "sum"))

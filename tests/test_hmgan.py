@@ -323,7 +323,11 @@ def test_any_generator_can_be_steered(generator, layers, conditions, num_ratios)
         (lambda: HierarchicalDiversity("block"), ValueError, "list of layer names"),
         (lambda: HierarchicalDiversity(["block"], weight=-1), ValueError, "weight >= 0"),
         (lambda: HierarchicalDiversity(["block"], expected_ratio=-1.0), ValueError, ">= 0"),
-        (lambda: HierarchicalDiversity(["blocks"])(ConditionalGenerator(), *latents()), ValueError, "'block'"),
+        (
+            lambda: HierarchicalDiversity(["blocks"])(ConditionalGenerator(), *latents()),
+            ValueError,
+            "'block'",
+        ),
         (
             lambda: HierarchicalDiversity(["head"])(ConditionalGenerator(), *latents()),
             ValueError,

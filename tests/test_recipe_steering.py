@@ -112,4 +112,4 @@ def test_the_realized_ratio_follows_lambda(layer):
 
 
 def test_a_run_takes_less_than_a_minute():
-    assert max(values(cell.name, "cpu_seconds").max() for cell in steering.CELLS) < 60
+    assert max(values(cell.name, "cpu_seconds").max() for cell in steering.CELLS if not cell.full_scale) < 60

@@ -12,9 +12,10 @@ each_recipe = pytest.mark.parametrize("recipe", RECIPES)
 @each_recipe
 def test_every_cell_is_recorded_with_its_configuration_and_all_seeds(recipe):
     cells = {cell.name: cell for cell in get_recipe(recipe).CELLS}
-    assert set(recorded_cells(recipe)) == set(cells)
-    for name, cell in cells.items():
-        recorded = load(recipe, name)
+    here = {name for name, cell in cells.items() if not cell.full_scale}
+    assert here <= set(recorded_cells(recipe)) <= set(cells)
+    for name in recorded_cells(recipe):
+        cell, recorded = cells[name], load(recipe, name)
         assert same_config(recorded.config, cell.config), name
         assert sorted(recorded.seeds) == sorted(cell.seeds), name
         assert recorded.revision and recorded.versions, name

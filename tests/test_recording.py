@@ -43,6 +43,14 @@ def test_a_sweep_goes_by_value_and_resumes(tmp_path):
     assert reproduce(tmp_path, budget_minutes=60, recipes=["donut"], report=lines.append) == 0
 
 
+@pytest.mark.parametrize(("with_gpu", "names"), [(False, ["small"]), (True, ["large", "small"])])
+def test_full_scale_waits_for_a_gpu_and_then_goes_first(tmp_path, monkeypatch, with_gpu, names):
+    cells = [Cell("small", TINY, (0,), priority=9), Cell("large", TINY, (0,), full_scale=True)]
+    monkeypatch.setattr(donut, "CELLS", cells)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: with_gpu)
+    assert [cell.name for _, cell, _ in pending(tmp_path, ["donut"])] == names
+
+
 @pytest.mark.usefixtures("two_cells")
 def test_stacks_and_interruptions_do_not_change_a_result(tmp_path):
     reproduce(tmp_path, budget_minutes=60, recipes=["donut"], report=lambda line: None)

@@ -103,12 +103,12 @@ class OneToMany:
 
     @property
     def num_high(self) -> int:
-        """High-level modes of a condition: positions times counts."""
+        """Number of high-level modes of a condition, positions times counts."""
         return self.num_positions * self.num_counts
 
     @property
     def num_low(self) -> int:
-        """Low-level modes of a condition: colors times textures."""
+        """Number of low-level modes of a condition, colors times textures."""
         return self.num_colors * self.num_textures
 
     @property

@@ -48,6 +48,7 @@ class Config:
 
 
 PRESETS: dict[str, Config] = {
+    "one_to_many": Config(data="one_to_many"),  # first: what needs no data set
     "mnist": Config(),
     "mnist_lost": Config(flaw="lost"),
     "mnist_repeated": Config(flaw="repeated"),
@@ -55,7 +56,6 @@ PRESETS: dict[str, Config] = {
     "cifar10": Config(data="cifar10"),
     "cifar10_lost": Config(data="cifar10", flaw="lost"),
     "cifar10_lost_squeezenet": Config(data="cifar10", flaw="lost", features="squeezenet"),
-    "one_to_many": Config(data="one_to_many"),
     "one_to_many_lost": Config(data="one_to_many", flaw="lost"),
     "one_to_many_one_each": Config(data="one_to_many", flaw="one_each"),
     "digits_reconstruction": Config(data="digits", flaw="reconstruction"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from ndiv_lib.reporting.results import Result, load, save, stamp
 
@@ -64,6 +65,7 @@ class Cell:
         seeds: all seeds it should have.
         stack: how many seeds run (and are saved) at a time.
         priority: cells of higher priority run first.
+        full_scale: runs only where there is a GPU, before everything else; pending until then.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Cell:
     seeds: tuple[int, ...]
     stack: int = 5
     priority: int = 0
+    full_scale: bool = False
 
 
 class Recipe(Protocol):
@@ -135,14 +138,19 @@ def measure(
 def pending(
     folder: str | os.PathLike[str], recipes: Sequence[str] = RECIPES
 ) -> Iterator[tuple[str, Cell, list[int]]]:
-    """Recipe, cell and seeds that lack a record under ``folder``, most valuable first, a stack of seeds at a time."""
+    """Recipe, cell and seeds that lack a record under ``folder``, most valuable first, a stack of seeds at a time.
+
+    Full-scale cells come first where there is a GPU, and not at all where there is none.
+    """
     missing = []
     for recipe in recipes:
         for cell in get_recipe(recipe).CELLS:
+            if cell.full_scale and not torch.cuda.is_available():
+                continue
             seeds = [seed for seed in cell.seeds if seed not in _recorded_seeds(folder, recipe, cell)]
             starts = range(0, len(seeds), cell.stack)
             missing += [(recipe, cell, seeds[start : start + cell.stack]) for start in starts]
-    yield from sorted(missing, key=lambda item: -item[1].priority)
+    yield from sorted(missing, key=lambda item: (not item[1].full_scale, -item[1].priority))
 
 
 def reproduce(
