@@ -34,6 +34,30 @@ def check_same_device(**tensors: Tensor | None) -> None:
         raise ValueError(f"expected all tensors on one device, got {got}; move them with .to(device).")
 
 
+def check_two_sets(real: Tensor, generated: Tensor, *, fewest: int, reason: str) -> None:
+    """Raise unless real and generated samples ``(n, ...)`` can be compared: on one device, of one shape, enough, finite.
+
+    ``reason`` says why it takes ``fewest`` samples of each, or what to do with less. Values are looked at on every device:
+    whoever compares two sets wants a number, and waits for it anyway.
+    """
+    sets = {"real": real, "generated": generated}
+    for name, samples in sets.items():
+        check_floating(samples, name, min_dims=2)
+    check_same_device(**sets)
+    if real.shape[1:] != generated.shape[1:]:
+        raise ValueError(
+            f"expected real and generated samples of one shape, got {tuple(real.shape[1:])} and {tuple(generated.shape[1:])}; "
+            "bring both to the shape that the generator makes."
+        )
+    for name, samples in sets.items():
+        if len(samples) < fewest:
+            raise ValueError(f"expected at least {fewest} {name} samples, got {len(samples)}: {reason}.")
+        if not bool(torch.isfinite(samples).all()):
+            raise ValueError(
+                f"expected finite {name} samples, got NaN or infinity; the generator may have diverged."
+            )
+
+
 def check_positive(value: float, name: str, *, allow_zero: bool = False) -> None:
     """Raise ``ValueError`` unless ``value`` is positive (or zero, if allowed)."""
     if not (value > 0 or (allow_zero and value == 0)):

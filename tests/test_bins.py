@@ -138,8 +138,12 @@ def test_collapsed_generators(n, m, spread):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"num_bins": 7}, ValueError, "10 real samples per bin, 70 .* num_bins <= 6"),
-        ({"generated": torch.rand(20, 3)}, ValueError, "10 generated samples per bin.* num_bins <= 2"),
+        (
+            {"num_bins": 7},
+            ValueError,
+            "at least 70 real samples, got 60: 10 for each of 7 bins.* fewer num_bins",
+        ),
+        ({"generated": torch.rand(20, 3)}, ValueError, "at least 50 generated samples, got 20"),
         ({"num_bins": 1}, ValueError, "num_bins >= 2"),
         ({"max_dims": 0}, ValueError, "max_dims >= 1"),
         ({"significance": 0.0}, ValueError, "significance"),

@@ -294,8 +294,8 @@ IMAGES = torch.zeros(20, 3, 8, 8)
     [
         (IMAGES[:19], IMAGES, "at least 20 real samples, got 19"),
         (IMAGES, IMAGES[..., :7], r"one shape, got \(3, 8, 8\) and \(3, 8, 7\)"),
-        (IMAGES, IMAGES[:, :2], "images .n, 1 or 3, H, W. or vectors"),
-        (IMAGES, IMAGES[..., :3, :3], "at least 4 px"),
+        (IMAGES[:, :2], IMAGES[:, :2], "images .n, 1 or 3, H, W. or vectors"),
+        (IMAGES[..., :3, :3], IMAGES[..., :3, :3], "at least 4 px"),
         (IMAGES, IMAGES + 127, r"in \[-1, 1\], got values from 127 to 127; bytes become floats"),
         (IMAGES * float("nan"), IMAGES, "finite real samples"),
         (torch.zeros(6000, 2), torch.zeros(6000, 2), "at most 10,000 samples .* random part"),

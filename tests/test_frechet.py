@@ -151,7 +151,12 @@ def test_inception_comes_from_torch_fidelity_and_its_file(tmp_path, monkeypatch)
         (
             {"generated": torch.full((6, 3, 32, 32), torch.nan)},
             ValueError,
-            "finite features of the generated",
+            "finite generated",
+        ),
+        (
+            {"features": lambda batch: batch.flatten(1).log() - torch.inf},
+            ValueError,
+            "finite features of the real",
         ),
         ({"real": torch.ones(6, 3, 32, 32).long()}, TypeError, "floating"),
         ({"features": "resnet"}, ValueError, "'pixels', 'squeezenet', 'inception'"),

@@ -72,7 +72,12 @@ def test_far_samples_score_nothing():
         ({"generated": torch.zeros(8, 4)}, ValueError, "one shape"),
         ({"real": torch.zeros(8, 3).long()}, TypeError, "floating"),
         ({"real": torch.zeros(8)}, ValueError, "at least 2 dimensions"),
-        ({"generated": torch.full((8, 3), torch.nan)}, ValueError, "finite"),
+        ({"generated": torch.full((8, 3), torch.nan)}, ValueError, "finite generated"),
+        (
+            {"generated": torch.rand(8, 3, device="meta")},
+            ValueError,
+            "one device, got real on cpu, generated on meta",
+        ),
     ],
 )
 def test_bad_input(change, error, message):

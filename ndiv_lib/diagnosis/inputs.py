@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_floating, check_same_device, values_are_checked
+from ndiv_lib._checks import check_two_sets
 
 FEWEST, MOST = 20, 10_000  # samples: of each set, and of both together (distances of all pairs are kept)
 
 
 def check_samples(real: Tensor, generated: Tensor) -> None:
     """Raise an error unless both are images or vectors of one shape, neither too few nor too many."""
+    check_two_sets(real, generated, fewest=FEWEST, reason="fewer can show nothing about variety")
     for name, samples in {"real": real, "generated": generated}.items():
-        check_floating(samples, name, min_dims=2)
         is_image = samples.ndim == 4 and samples.shape[1] in (1, 3)
         if not is_image and samples.ndim != 2:
             raise ValueError(
@@ -23,25 +23,11 @@ def check_samples(real: Tensor, generated: Tensor) -> None:
             )
         if is_image and min(samples.shape[-2:]) < 4:
             raise ValueError(f"expected {name} images of at least 4 px, got shape {tuple(samples.shape)}.")
-        if len(samples) < FEWEST:
-            raise ValueError(
-                f"expected at least {FEWEST} {name} samples, got {len(samples)}: fewer can show nothing about variety."
-            )
-        if values_are_checked(samples, None) and not bool(torch.isfinite(samples).all()):
-            raise ValueError(
-                f"expected finite {name} samples, got NaN or infinity; the generator may have diverged."
-            )
         if is_image and not -1.001 <= float(samples.min()) <= float(samples.max()) <= 1.001:
             raise ValueError(
                 f"expected {name} images in [-1, 1], got values from {float(samples.min()):.3g} to {float(samples.max()):.3g}; "
                 "bytes become floats with images.float() / 127.5 - 1."
             )
-    if real.shape[1:] != generated.shape[1:]:
-        raise ValueError(
-            f"expected real and generated samples of one shape, got {tuple(real.shape[1:])} and {tuple(generated.shape[1:])}; "
-            "bring both to the size that the generator makes."
-        )
-    check_same_device(real=real, generated=generated)
     if len(real) + len(generated) > MOST:
         raise ValueError(
             f"expected at most {MOST:,} samples in both sets together, got {len(real):,} and {len(generated):,}; pass a random "

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_floating, check_same_device, require
+from ndiv_lib._checks import check_two_sets, require
 
 SAMPLES_PER_BIN = (
     10  # least mean number, in either set: the test of a bin's share is an approximation for many samples
@@ -266,26 +266,15 @@ def _at_least_single(samples: Tensor) -> Tensor:
 
 
 def _check(real: Tensor, generated: Tensor, num_bins: int, max_dims: int | None, significance: float) -> None:
-    check_floating(real, "real", min_dims=2)
-    check_floating(generated, "generated", min_dims=2)
-    check_same_device(real=real, generated=generated)
-    if real.shape[1:] != generated.shape[1:]:
-        raise ValueError(
-            f"expected real and generated samples of one shape, got {tuple(real.shape[1:])} and {tuple(generated.shape[1:])}."
-        )
     if num_bins < 2:
         raise ValueError(f"expected num_bins >= 2, got {num_bins}.")
     if max_dims is not None and max_dims < 1:
         raise ValueError(f"expected max_dims >= 1, or None for all dimensions, got {max_dims}.")
     if not 0 < significance < 1:
         raise ValueError(f"expected significance in (0, 1), got {significance}.")
-    for name, samples in {"real": real, "generated": generated}.items():
-        if len(samples) < SAMPLES_PER_BIN * num_bins:
-            raise ValueError(
-                f"expected at least {SAMPLES_PER_BIN} {name} samples per bin, {SAMPLES_PER_BIN * num_bins} for "
-                f"num_bins = {num_bins}, got {len(samples)}; pass more samples, or num_bins <= {len(samples) // SAMPLES_PER_BIN}."
-            )
-        if not bool(torch.isfinite(samples).all()):
-            raise ValueError(
-                f"expected finite {name} samples, got NaN or infinity; the generator may have diverged."
-            )
+    check_two_sets(
+        real,
+        generated,
+        fewest=SAMPLES_PER_BIN * num_bins,
+        reason=f"{SAMPLES_PER_BIN} for each of {num_bins} bins; pass more samples, or fewer num_bins",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_floating, check_same_device
+from ndiv_lib._checks import check_two_sets
 from ndiv_lib.metrics.features import Features, extract_features
 
 _BLOCK = 2048
@@ -141,23 +141,13 @@ def _unbiased_mmd(real: Tensor, generated: Tensor, degree: int) -> float:
 
 
 def _vectors(real: Tensor, generated: Tensor, features: Features) -> tuple[Tensor, Tensor]:
-    check_floating(real, "real", min_dims=2)
-    check_floating(generated, "generated", min_dims=2)
-    check_same_device(real=real, generated=generated)
-    if real.shape[1:] != generated.shape[1:]:
-        raise ValueError(
-            f"expected real and generated samples of one shape, got {tuple(real.shape[1:])} and {tuple(generated.shape[1:])}."
-        )
+    check_two_sets(real, generated, fewest=2, reason="one has no covariance")
     found = []
     for name, samples in {"real": real, "generated": generated}.items():
-        if len(samples) < 2:
-            raise ValueError(
-                f"expected at least 2 {name} samples, got {len(samples)}; one has no covariance."
-            )
         vectors = extract_features(samples, features).double()
         if not bool(torch.isfinite(vectors).all()):
             raise ValueError(
-                f"expected finite features of the {name} samples, got NaN or infinity; the generator may have diverged."
+                f"expected finite features of the {name} samples, got NaN or infinity for finite samples."
             )
         found.append(vectors)
     return found[0], found[1]

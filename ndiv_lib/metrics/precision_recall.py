@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_floating
+from ndiv_lib._checks import check_floating, check_two_sets
 from ndiv_lib.distances import pairwise_distances
 
 
@@ -47,7 +47,7 @@ def precision_recall_density_coverage(*, real: Tensor, generated: Tensor, k: int
 
     Raises:
         TypeError: for samples that are not floating point.
-        ValueError: for k < 1, too few samples, shapes that do not match, or values that are not finite.
+        ValueError: for k < 1, too few samples, shapes or devices that do not match, or values that are not finite.
 
     Example:
         >>> import torch
@@ -55,7 +55,11 @@ def precision_recall_density_coverage(*, real: Tensor, generated: Tensor, k: int
         >>> precision_recall_density_coverage(real=real, generated=real[:3] + 0.1, k=1)
         PrecisionRecall(precision=1.0, recall=0.5, density=2.0, coverage=0.5)
     """
-    _check_pair(real, generated, k)
+    if k < 1:
+        raise ValueError(f"expected k >= 1, got {k}.")
+    check_two_sets(
+        real, generated, fewest=k + 1, reason=f"it takes more than k = {k}; pass more, or a smaller k"
+    )
     both = torch.cat([real.flatten(1), generated.flatten(1)]).detach()
     distances = pairwise_distances(both)  # exact also where samples nearly coincide, as collapsed ones do
     n = len(real)
@@ -101,19 +105,3 @@ def mean_pairwise_distance(samples: Tensor) -> float:
 def _radius(distances: Tensor, k: int) -> Tensor:
     """Distance of every point to its k-th nearest other point; its distance 0 to itself comes first."""
     return distances.kthvalue(k + 1, dim=-1).values
-
-
-def _check_pair(real: Tensor, generated: Tensor, k: int) -> None:
-    check_floating(real, "real", min_dims=2)
-    check_floating(generated, "generated", min_dims=2)
-    if real.shape[1:] != generated.shape[1:]:
-        raise ValueError(
-            f"expected real and generated samples of one shape, got {tuple(real.shape[1:])} and {tuple(generated.shape[1:])}."
-        )
-    if k < 1:
-        raise ValueError(f"expected k >= 1, got {k}.")
-    for name, samples in {"real": real, "generated": generated}.items():
-        if len(samples) <= k:
-            raise ValueError(
-                f"expected more than k = {k} {name} samples, got {len(samples)}; pass more, or a smaller k."
-            )
