@@ -8,6 +8,7 @@ open; those that change a number are arguments here, each with its reason in :cl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -142,7 +143,7 @@ def hierarchical_loss(
         equal, the gradient stays finite, too.
 
     Raises:
-        TypeError: for layers that are not floating point.
+        TypeError: for layers that are not floating point, or expected ratios that are not numbers.
         ValueError: as :func:`expansion_ratios`, and for another aggregate, a negative expected ratio, or a wrong number
             of them.
 
@@ -183,6 +184,7 @@ class HierarchicalDiversity(nn.Module):
             left alone.
 
     Raises:
+        TypeError: for expected ratios that are not numbers.
         ValueError: for a negative weight or expected ratio, a wrong number of expected ratios, unknown choices; and, when
             called, for layers that do not exist or are not reached, or a pair of equal latents.
 
@@ -333,6 +335,12 @@ def _ratios(distances: Tensor, *, floor: float, detach_numerator: bool = False) 
 
 def _expected_ratios(expected_ratio: float | Sequence[float], num_ratios: int | None) -> list[float]:
     expected = list(expected_ratio) if isinstance(expected_ratio, Sequence) else [expected_ratio]
+    for ratio in expected:
+        if not isinstance(ratio, Real):
+            raise TypeError(
+                f"expected a number as expected_ratio, or a list of numbers, got {ratio!r} ({type(ratio).__name__}); "
+                "write tensors as numbers.tolist()."
+            )
     if not all(0 <= ratio < float("inf") for ratio in expected):
         raise ValueError(f"expected one or more finite expected ratios >= 0, got {expected_ratio}.")
     if num_ratios is None:

@@ -191,6 +191,9 @@ def test_gradient_is_right(aggregate, detach_numerator):
         (lambda a, b: (a, b, {"expected_ratio": [1.0, 1.0]}), ValueError, "each of the 3 steps"),
         (lambda a, b: (a, b, {"expected_ratio": -0.1}), ValueError, "expected ratios >= 0"),
         (lambda a, b: (a, b, {"expected_ratio": float("nan")}), ValueError, "finite expected ratios"),
+        (lambda a, b: (a, b, {"expected_ratio": "1"}), TypeError, r"a number as expected_ratio.*'1' \(str\)"),
+        (lambda a, b: (a, b, {"expected_ratio": [1.0, None, 0.0]}), TypeError, "list of numbers, got None"),
+        (lambda a, b: (a, b, {"expected_ratio": torch.ones(3)}), TypeError, r"Tensor\); .*tolist"),
         (lambda a, b: (a, b, {"norm": "max"}), ValueError, "norm"),
         (lambda a, b: (a, b, {"aggregate": "none"}), ValueError, "aggregate"),
         (lambda a, b: (a, b, {"p": 3}), ValueError, "p to be"),
@@ -323,6 +326,7 @@ def test_any_generator_can_be_steered(generator, layers, conditions, num_ratios)
         (lambda: HierarchicalDiversity("block"), ValueError, "list of layer names"),
         (lambda: HierarchicalDiversity(["block"], weight=-1), ValueError, "weight >= 0"),
         (lambda: HierarchicalDiversity(["block"], expected_ratio=-1.0), ValueError, ">= 0"),
+        (lambda: HierarchicalDiversity(["block"], expected_ratio="1"), TypeError, "a number"),
         (
             lambda: HierarchicalDiversity(["blocks"])(ConditionalGenerator(), *latents()),
             ValueError,
