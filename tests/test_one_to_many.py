@@ -131,6 +131,9 @@ def test_bad_images_and_conditions():
     data, good = OneToMany(), torch.zeros(4, 3, 16, 16)
     with pytest.raises(ValueError, match="shape"):
         data.assign(torch.zeros(4, 3, 8, 8), torch.arange(4))
+    for bad in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="finite images"):
+            data.evaluate(good + bad, torch.arange(4))
     with pytest.raises(TypeError, match="floating"):
         data.assign(good.int(), torch.arange(4))
     with pytest.raises(ValueError, match="one integer condition"):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_choice, check_floating, check_positive
+from ndiv_lib._checks import check_choice, check_floating, check_positive, values_are_checked
 
 SHAPES = ("square", "disc", "cross", "triangle")
 TEXTURES = ("plain", "rows", "columns", "checks")
@@ -169,12 +169,15 @@ class OneToMany:
 
         Raises:
             TypeError: for images that are not floating point.
-            ValueError: for another shape, or conditions of another number or out of range.
+            ValueError: for another shape, conditions of another number or out of range, or (looked for on the CPU only)
+                values that are not finite; elsewhere such images are in no mode.
         """
         check_floating(images, "images", min_dims=4)
         shape = (3, self.image_size, self.image_size)
         if tuple(images.shape[1:]) != shape:
             raise ValueError(f"expected images of shape (n, {shape}), got {tuple(images.shape)}.")
+        if values_are_checked(images, None) and not bool(torch.isfinite(images).all()):
+            raise ValueError("expected finite images, got NaN or infinity; the generator may have diverged.")
         self._check_conditions(conditions, len(images))
         templates, flat = self.templates().to(images).flatten(2), images.flatten(1)
         modes = torch.full((len(images),), -1, device=images.device)
