@@ -1,5 +1,28 @@
-"""Settings of all tests: one thread, so that two workers share two cores."""
+"""Settings of all tests, and the browser that several drive.
 
+One thread, so that two workers share two cores. Without Chromium a test that needs it is skipped; with
+NDIV_REQUIRE=browser it fails instead.
+"""
+
+import os
+import shutil
+
+import pytest
 import torch
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for tests marked `browser`."""
+    chromium = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    if not chromium:
+        leave = pytest.fail if "browser" in os.environ.get("NDIV_REQUIRE", "") else pytest.skip
+        leave("there is no Chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()

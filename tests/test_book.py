@@ -5,7 +5,6 @@ NDIV_REQUIRE=browser they fail instead.
 """
 
 import os
-import shutil
 import threading
 from functools import partial
 from html.parser import HTMLParser
@@ -16,7 +15,6 @@ from urllib.parse import unquote, urldefrag, urlparse
 import pytest
 
 SITE = Path(__file__).parents[1] / "_build" / "html"
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 PAGES = sorted(
     path.relative_to(SITE).as_posix()
     for folder in ("book", "notebooks")
@@ -25,9 +23,6 @@ PAGES = sorted(
 REQUIRED = "browser" in os.environ.get("NDIV_REQUIRE", "")
 
 needs_pages = pytest.mark.skipif(not PAGES and not REQUIRED, reason="the book is not built; run `make book`")
-needs_browser = pytest.mark.skipif(
-    not CHROMIUM and not REQUIRED, reason="there is no Chromium on this machine"
-)
 
 # What a reader sees change when a slider moves: the pictures and tables that are visible now.
 VISIBLE = """widget => [...widget.querySelectorAll("img, svg, canvas, table, [data-frame]")]
@@ -99,17 +94,6 @@ def address():
     server.shutdown()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    assert CHROMIUM, "NDIV_REQUIRE=browser, and there is no Chromium on this machine"
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def visit(browser, address):
     """Open a page and keep what it asks for and complains about in `page.foreign` and `page.errors`."""
@@ -147,7 +131,6 @@ def visit(browser, address):
 
 
 @pytest.mark.browser
-@needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_self_contained_and_accessible(page, scheme, visit):
@@ -165,7 +148,6 @@ def test_page_is_self_contained_and_accessible(page, scheme, visit):
 
 
 @pytest.mark.browser
-@needs_browser
 @pytest.mark.parametrize("page", PAGES)
 def test_page_does_not_scroll_sideways_on_a_phone(page, visit):
     opened = visit(page, width=390)
@@ -180,7 +162,6 @@ def moves(widget, act) -> bool:
 
 
 @pytest.mark.browser
-@needs_browser
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if 'type="range"' in (SITE / page).read_text(encoding="utf-8")]
 )

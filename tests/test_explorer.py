@@ -1,8 +1,6 @@
 """The explorer of curves: what it refuses, and in Chromium what it computes, by keyboard, on a phone, without a request."""
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +10,6 @@ from ndiv_lib.recipes import stopping
 from ndiv_lib.reporting.explorer import curve_explorer
 
 CHAPTER = Path(__file__).parents[1] / "notebooks" / "hmgan_02_proposition_1.ipynb"
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-REQUIRED = "browser" in os.environ.get("NDIV_REQUIRE", "")
-needs_browser = pytest.mark.skipif(
-    not CHROMIUM and not REQUIRED, reason="there is no Chromium on this machine"
-)
 FORMULA = "(a, b) => ({to: 3, curves: [(t) => Math.exp(-a * t)], level: b, marks: [-Math.log(b) / a], text: `rate ${a}`})"
 
 
@@ -50,17 +43,6 @@ def test_starts_and_limits_are_checked():
         explorer(limits=(0, 1))
 
 
-@pytest.fixture(scope="module")
-def browser():
-    assert CHROMIUM, "NDIV_REQUIRE=browser, and there is no Chromium on this machine"
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def show(browser):
     """Open markup as a page of the given width; what it requests and complains about is in `page.complaints`."""
@@ -85,7 +67,6 @@ def marks(page):
 
 
 @pytest.mark.browser
-@needs_browser
 def test_sliders_move_the_curve_by_keyboard(show):
     page = show(explorer().markup)
     assert marks(page) == pytest.approx([np.log(2)])
@@ -99,7 +80,6 @@ def test_sliders_move_the_curve_by_keyboard(show):
 
 
 @pytest.mark.browser
-@needs_browser
 def test_it_fits_a_phone_and_keeps_the_size_of_its_type(show):
     page = show(explorer().markup, width=390)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
@@ -107,7 +87,6 @@ def test_it_fits_a_phone_and_keeps_the_size_of_its_type(show):
 
 
 @pytest.mark.browser
-@needs_browser
 def test_the_chapters_explorer_stops_where_the_recipe_does(show):
     """The formula of the page is another program than the recipe's; at every start of its sliders they agree."""
     cells = json.loads(CHAPTER.read_text())["cells"]
