@@ -1,6 +1,6 @@
 """Diverse generation in PyTorch: normalized diversification, the methods around it, and how to measure diversity."""
 
-from ndiv_lib import adversarial, baselines, data, metrics, models, training
+from ndiv_lib import adversarial, baselines, cgml, data, metrics, models, training
 from ndiv_lib.activations import record_activations
 from ndiv_lib.diagnosis import diagnose
 from ndiv_lib.distances import normalized_distances, pairwise_distances
@@ -15,6 +15,7 @@ __all__ = [
     "NormalizedDiversity",
     "adversarial",
     "baselines",
+    "cgml",
     "data",
     "diagnose",
     "expansion_ratio_bound",

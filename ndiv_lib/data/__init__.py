@@ -4,6 +4,7 @@ from ndiv_lib.data.digits import DigitsSplit, load_digits_split
 from ndiv_lib.data.images import ImageSet, describe_images, load_images
 from ndiv_lib.data.one_to_many import ModesFound, OneToMany, Samples
 from ndiv_lib.data.toy import (
+    branch_modes,
     conditional_centers,
     distance_to_donut,
     distance_to_hi,
@@ -24,6 +25,7 @@ __all__ = [
     "ModesFound",
     "OneToMany",
     "Samples",
+    "branch_modes",
     "conditional_centers",
     "describe_images",
     "distance_to_donut",

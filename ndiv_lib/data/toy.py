@@ -1,4 +1,4 @@
-"""Two-dimensional distributions whose support is known exactly (NDiv, Fig. 1-2, Sec. 5.1, App. A.1)."""
+"""Small distributions whose support is known exactly (NDiv, Fig. 1-2, Sec. 5.1, App. A.1; cGML, Sec. 4)."""
 
 from __future__ import annotations
 
@@ -244,3 +244,27 @@ def conditional_centers(
         f"expected {num_modes} modes to fit {apart} apart in a square of half width {reach}, found no such places; "
         "ask for fewer modes, less distance or more room."
     )
+
+
+def branch_modes(inputs: Tensor) -> Tensor:
+    """Both answers to every input, y = +-4 (x, x^2, x^3) (cGML, Sec. 4, Fig. 3).
+
+    Args:
+        inputs: ``(*batch, 1)`` x, in [0, 1] in the paper.
+
+    Returns:
+        ``(*batch, 2, 3)``: the positive branch, then the negative one.
+
+    Raises:
+        ValueError: for a last dimension other than 1.
+
+    Example:
+        >>> import torch
+        >>> branch_modes(torch.tensor([0.5]))
+        tensor([[ 2.0000,  1.0000,  0.5000],
+                [-2.0000, -1.0000, -0.5000]])
+    """
+    if inputs.shape[-1:] != (1,):
+        raise ValueError(f"expected inputs of shape (*batch, 1), got {tuple(inputs.shape)}.")
+    branch = 4 * inputs ** torch.arange(1, 4, device=inputs.device)
+    return torch.stack([branch, -branch], dim=-2)

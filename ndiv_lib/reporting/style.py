@@ -20,6 +20,12 @@ COLORS = {
     "hierarchical": "#8e5bb5",
     "ndiv": "#00875a",
     "cgml": "#c8321e",
+    "plain": "#f0a58f",  # the rules of cGML's walk: shades of its red, lighter to darker as they get safer
+    "momentum": "#c8321e",
+    "hybrid": "#6d1408",
+    "l1_regression": "#3b7a8c",
+    "l2_regression": "#8cc0cd",
+    "ensemble": "#4a5fa5",
 }
 MARKERS = {
     "data": ".",
@@ -37,6 +43,12 @@ MARKERS = {
     "hierarchical": "h",
     "ndiv": "o",
     "cgml": "*",
+    "plain": "o",
+    "momentum": "*",
+    "hybrid": "D",
+    "l1_regression": "1",
+    "l2_regression": "2",
+    "ensemble": "H",
 }
 LABELS = {
     "data": "training points",
@@ -54,6 +66,12 @@ LABELS = {
     "hierarchical": "HMGAN",
     "ndiv": "NDiv",
     "cgml": "cGML",
+    "plain": "plain walk",
+    "momentum": "momentum (Eq. 4)",
+    "hybrid": "hybrid walk",
+    "l1_regression": "L1 regression",
+    "l2_regression": "L2 regression",
+    "ensemble": "ensemble of five",
 }
 PAPER = "#ffffff"  # figures keep a light ground in dark mode too, so that no image color changes
 

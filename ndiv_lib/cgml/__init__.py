@@ -1,0 +1,26 @@
+"""Conditional generation by searching the latent space (Ramasinghe et al., cGML): formulas first, a thin module over them."""
+
+from ndiv_lib.cgml.inference import infer
+from ndiv_lib.cgml.latent_search import LatentSearch, StepReport
+from ndiv_lib.cgml.updates import (
+    draw_latents,
+    generator_loss,
+    latent_step,
+    latent_update,
+    momentum,
+    predictor_loss,
+    project,
+)
+
+__all__ = [
+    "LatentSearch",
+    "StepReport",
+    "draw_latents",
+    "generator_loss",
+    "infer",
+    "latent_step",
+    "latent_update",
+    "momentum",
+    "predictor_loss",
+    "project",
+]
