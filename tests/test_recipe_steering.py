@@ -1,14 +1,18 @@
 """The steering recipe: every preset runs, pairs are what they say, ratios against a loop, and what the records show."""
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
+from torch.nn import functional as F
+from torchvision import models
 
 from ndiv_lib.hmgan import HierarchicalDiversity
+from ndiv_lib.metrics.features import imagenet_input
+from ndiv_lib.metrics.perceptual import load_backbone
 from ndiv_lib.recipes import steering
 from ndiv_lib.reporting.results import load
 
@@ -113,3 +117,19 @@ def test_the_realized_ratio_follows_lambda(layer):
 
 def test_a_run_takes_less_than_a_minute():
     assert max(values(cell.name, "cpu_seconds").max() for cell in steering.CELLS if not cell.full_scale) < 60
+
+
+@pytest.mark.skipif(
+    not steering.feature_report(torch.zeros(2, 3, 16, 16), 1), reason="no weights of SqueezeNet"
+)
+def test_feature_diversity_is_the_mean_over_pairs_of_a_class():
+    """Against a loop over the pairs, on the first level: unit features, squared distance, mean over positions."""
+    images = 2 * torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0)) - 1
+    network = models.squeezenet1_1()
+    network.load_state_dict(load_backbone("squeeze"))
+    enlarged = F.interpolate(images, size=64, mode="bilinear")
+    with torch.no_grad():
+        unit = F.normalize(network.features[:2](imagenet_input(enlarged)), dim=1)
+    pairs = [pair for of_class in unit.split(3) for pair in permutations(of_class, 2)]
+    expected = sum(float((a - b).square().sum(0).mean()) for a, b in pairs) / len(pairs)
+    assert steering.feature_report(images, 2)["feature_1"] == pytest.approx(expected, rel=1e-5)

@@ -74,8 +74,13 @@ def _squeezenet(device: torch.device) -> Callable[[Tensor], Tensor]:
     network = models.squeezenet1_1(weights=None)
     network.load_state_dict(load_backbone("squeeze"))
     layers = network.features.eval().to(device)
-    mean, std = (torch.tensor(row, device=device)[:, None, None] for row in (_IMAGENET_MEAN, _IMAGENET_STD))
-    return lambda batch: layers(((batch.float() + 1) / 2 - mean) / std).mean((2, 3))
+    return lambda batch: layers(imagenet_input(batch.float())).mean((2, 3))
+
+
+def imagenet_input(images: Tensor) -> Tensor:
+    """RGB images in [-1, 1] as torchvision's pretrained networks expect them."""
+    mean, std = images.new_tensor(_IMAGENET_MEAN), images.new_tensor(_IMAGENET_STD)
+    return ((images + 1) / 2 - mean[:, None, None]) / std[:, None, None]
 
 
 def _inception(device: torch.device) -> Callable[[Tensor], Tensor]:

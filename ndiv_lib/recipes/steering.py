@@ -23,9 +23,10 @@ from ndiv_lib.activations import record_activations
 from ndiv_lib.adversarial import discriminator_loss, generator_loss
 from ndiv_lib.baselines import dsgan_loss
 from ndiv_lib.data.digits import load_digits_split
-from ndiv_lib.data.images import data_root
 from ndiv_lib.data.one_to_many import OneToMany
 from ndiv_lib.hmgan import expansion_ratios, hierarchical_loss, mean_distance, mode_seeking_loss
+from ndiv_lib.metrics.features import imagenet_input
+from ndiv_lib.metrics.perceptual import feature_diversity, load_backbone
 from ndiv_lib.metrics.precision_recall import precision_recall_density_coverage
 from ndiv_lib.models import ConvDiscriminator, TransposedGenerator
 from ndiv_lib.ndiv import ndiv_loss
@@ -222,22 +223,21 @@ def feature_report(images: Tensor, num_classes: int) -> dict[str, float]:
     and ``feature_high`` are the means of the first and last two levels, ``feature_tilt`` is high over low. Empty without the
     network's weights.
     """
-    weights = data_root() / "squeezenet1_1" / "squeezenet1_1.pth"
-    if not weights.is_file():
+    try:
+        state = load_backbone("squeeze")
+    except FileNotFoundError:
         return {}
     network = require("torchvision.models", "metrics").squeezenet1_1()
-    network.load_state_dict(torch.load(weights, weights_only=True))
-    few = images.unflatten(0, (num_classes, -1))[:, :FEATURE_SAMPLES].flatten(0, 1)
-    few = F.interpolate(few.expand(-1, 3, -1, -1), size=64, mode="bilinear")
-    mean, std = few.new_tensor(((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))[:, :, None, None]
-    maps, levels = ((few + 1) / 2 - mean) / std, []
-    for index, layer in enumerate(network.eval().features):
-        maps = layer(maps)
-        if index in FEATURE_LEVELS:
-            unit = F.normalize(maps, dim=1).unflatten(0, (num_classes, -1))
-            # twice the variance is the mean squared distance of two samples
-            variance = unit.var(dim=1).sum(dim=1).mean()
-            levels.append(2 * float(variance))
+    network.load_state_dict(state)
+    network.eval()
+    by_class = []
+    for of_class in images.unflatten(0, (num_classes, -1))[:, :FEATURE_SAMPLES]:
+        enlarged = F.interpolate(of_class.expand(-1, 3, -1, -1), size=64, mode="bilinear")
+        with record_activations(network, [f"features.{level}" for level in FEATURE_LEVELS]) as recorded:
+            network.features(imagenet_input(enlarged))
+        maps = list(recorded.values())
+        by_class.append(feature_diversity([maps], [torch.ones(one.shape[1]) for one in maps]))
+    levels = torch.stack(by_class).mean(0).tolist()
     report = {f"feature_{level}": diversity for level, diversity in enumerate(levels, start=1)}
     low, high = sum(levels[:2]) / 2, sum(levels[-2:]) / 2
     return report | {
