@@ -152,8 +152,8 @@ def train(
             )
             descend(of_predictor, len(seeds) * loss)  # each seed its own mean
         features = models.encoder(inputs)  # 3. generator and encoder learn at the latents found
-        (noise,) = draw_noise(config, draws, features, latents, times=1)
-        outputs, noisy = clean_and_noisy(models.generator, features, latents, noise)
+        noise = draw_noise(config, draws, features, latents, times=1)
+        outputs, noisy = clean_and_noisy(models.generator, features, latents, noise[0])
         loss = generator_loss(
             l1_cost(outputs, targets), outputs=outputs, noisy=noisy, penalty_weight=config.penalty_weight
         )
