@@ -11,10 +11,10 @@ README = (ROOT / "README.md").read_text()
 
 
 def test_the_examples_run_and_reach_the_generator():
-    first, second = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    first, second, third = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     scope = {}
     torch.manual_seed(0)
-    for example in (first, second):
+    for example in (first, second, third):
         assert len([line for line in example.splitlines() if line.strip()]) <= 10, "ten lines, not more"
     exec(compile(first, "README.md", "exec"), scope)
     diversity, latents, images = scope["diversity"], scope["latents"], scope["images"]
@@ -27,6 +27,10 @@ def test_the_examples_run_and_reach_the_generator():
     scope["loss"].backward()
     assert all(parameter.grad is not None for parameter in scope["generator"].parameters())
     assert scope["images_a"].shape == (32, 3 * 16 * 16)
+
+    exec(compile(third, "README.md", "exec"), scope)
+    assert scope["answers"].shape == (32, 4, 5)
+    assert scope["report"].costs[-1] < scope["report"].costs[0], "the search lowers the cost"
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)]+)\)", README))
