@@ -1,5 +1,6 @@
 """Conditional generation by searching the latent space (Ramasinghe et al., cGML): formulas first, a thin module over them."""
 
+from ndiv_lib.cgml.color import color_cost, uniform_divergence
 from ndiv_lib.cgml.inference import infer
 from ndiv_lib.cgml.latent_search import LatentSearch, StepReport
 from ndiv_lib.cgml.updates import (
@@ -15,6 +16,7 @@ from ndiv_lib.cgml.updates import (
 __all__ = [
     "LatentSearch",
     "StepReport",
+    "color_cost",
     "draw_latents",
     "generator_loss",
     "infer",
@@ -23,4 +25,5 @@ __all__ = [
     "momentum",
     "predictor_loss",
     "project",
+    "uniform_divergence",
 ]
