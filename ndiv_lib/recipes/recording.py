@@ -42,6 +42,8 @@ RECIPES = (
     "ratio_bound",
     "measuring",
     "diagnosis_trials",
+    "remark",
+    "branch_baselines",
 )
 
 
