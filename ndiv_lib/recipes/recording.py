@@ -44,6 +44,7 @@ RECIPES = (
     "diagnosis_trials",
     "remark",
     "branch_baselines",
+    "spectral_facts",
 )
 
 
