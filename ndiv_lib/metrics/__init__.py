@@ -13,6 +13,7 @@ from ndiv_lib.metrics.interpolation import (
     straight_paths,
     turns_around,
 )
+from ndiv_lib.metrics.mean_pixel import mean_pixel_diversity
 from ndiv_lib.metrics.modes import ModeReport, mode_report
 from ndiv_lib.metrics.perceptual import feature_diversity, lpips_diversity
 from ndiv_lib.metrics.precision_recall import (
@@ -39,6 +40,7 @@ __all__ = [
     "kernel_distance",
     "lpips_diversity",
     "mean_pairwise_distance",
+    "mean_pixel_diversity",
     "mode_report",
     "ndb",
     "outlier_rate",
