@@ -7,7 +7,7 @@ those with which first runs found both branches.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from typing import Literal
@@ -36,7 +36,9 @@ class Config:
 
     latent: Literal["sphere", "interval"] = "interval"  # the line shows the phantom best
     latent_dim: int = 1  # not printed for the toy
+    gaussian_starts: bool = False  # of an unbounded latent; what most generators begin with
     steps: int = 20  # App. 3.1, of images
+    generator_every_step: bool = False  # Algorithm 1 has this update in the inner loop, App. 3.1 once in 20
     step_size: float = 0.05  # reaches from one code to the other within the steps
     step_decay: float = 1.0  # not mentioned
     keep_latents: bool = False  # of the inputs, from visit to visit; not printed, App. 2.5 suggests it
@@ -92,6 +94,8 @@ def l1_cost(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def draw_starts(config: Config, draws: StackedDraws, num_samples: int) -> Tensor:
     """Latents ``(k, num_samples, dz)`` where walks start."""
+    if config.gaussian_starts:
+        return draws.randn(num_samples, config.latent_dim)
     if config.latent == "interval":
         return 2 * draws.rand(num_samples, config.latent_dim) - 1
     return project(draws.randn(num_samples, config.latent_dim), "sphere")
@@ -111,7 +115,7 @@ def draw_targets(config: Config, draws: StackedDraws, inputs: Tensor) -> Tensor:
 def train(
     config: Config, seeds: Sequence[int], *, watch: Callable[[int, Models], None] | None = None
 ) -> Models:
-    """Algorithm 1 for every seed; ``watch`` sees the models before the first and after every update of the generator."""
+    """Algorithm 1 for every seed; ``watch`` sees the models before the first and after every batch."""
     models, draws = Models(config, seeds), StackedDraws(seeds, stream=2)
     adam = partial(torch.optim.Adam, lr=config.learning_rate, fused=True)
     of_predictor = adam(models.predictor.parameters())
@@ -120,6 +124,10 @@ def train(
         pool = draw_inputs(config, draws, config.num_inputs)
         pool = torch.cat([pool, draw_targets(config, draws, pool)], dim=-1)
         kept = draw_starts(config, draws, config.num_inputs)
+    stretches = [config]  # of one batch's search, each with an update of the generator at its end
+    if config.generator_every_step:
+        decayed = [config.step_size * config.step_decay**step for step in range(config.steps)]
+        stretches = [replace(config, steps=1, step_size=step_size) for step_size in decayed]
     if watch:
         watch(0, models)
     for update in range(1, config.num_updates + 1):
@@ -133,36 +141,48 @@ def train(
             latents = kept.gather(1, picked.expand(-1, -1, config.latent_dim))
         else:
             latents = draw_starts(config, draws, config.batch_size)
-        features = models.encoder(inputs).detach()
-        path = search(
-            config, models.generator, features, targets, latents
-        )  # 1. latents go down their own cost
-        noise = draw_noise(config, draws, features, latents, times=config.steps)
-        for step, (before, latents) in enumerate(
-            pairwise(path)
-        ):  # 2. the predictor learns every step of theirs
-            prediction, noisy = clean_and_noisy(models.predictor, features, before, noise[step])
-            loss = predictor_loss(
-                prediction,
-                latents,
-                momentum(before, latents, scale=config.momentum_scale),
-                norm=config.predictor_norm,
-                noisy=noisy,
-                penalty_weight=config.penalty_weight,
-            )
-            descend(of_predictor, len(seeds) * loss)  # each seed its own mean
-        features = models.encoder(inputs)  # 3. generator and encoder learn at the latents found
-        noise = draw_noise(config, draws, features, latents, times=1)
-        outputs, noisy = clean_and_noisy(models.generator, features, latents, noise[0])
-        loss = generator_loss(
-            l1_cost(outputs, targets), outputs=outputs, noisy=noisy, penalty_weight=config.penalty_weight
-        )
-        descend(of_generator, len(seeds) * loss)
+        for part in stretches:
+            latents = learn(part, models, (of_predictor, of_generator), draws, inputs, targets, latents)
         if config.keep_latents:
             kept.scatter_(1, picked.expand(-1, -1, config.latent_dim), latents)
         if watch:
             watch(update, models)
     return models.eval().requires_grad_(False)
+
+
+def learn(
+    config: Config,
+    models: Models,
+    optimizers: tuple[torch.optim.Optimizer, torch.optim.Optimizer],
+    draws: StackedDraws,
+    inputs: Tensor,
+    targets: Tensor,
+    latents: Tensor,
+) -> Tensor:
+    """The three updates of Algorithm 1 on one batch; returns the latents found."""
+    of_predictor, of_generator = optimizers
+    features = models.encoder(inputs).detach()
+    path = search(config, models.generator, features, targets, latents)  # 1. latents go down their own cost
+    noise = draw_noise(config, draws, features, latents, times=config.steps)
+    for step, (before, latents) in enumerate(pairwise(path)):  # 2. the predictor learns every step of theirs
+        prediction, noisy = clean_and_noisy(models.predictor, features, before, noise[step])
+        loss = predictor_loss(
+            prediction,
+            latents,
+            momentum(before, latents, scale=config.momentum_scale),
+            norm=config.predictor_norm,
+            noisy=noisy,
+            penalty_weight=config.penalty_weight,
+        )
+        descend(of_predictor, len(inputs) * loss)  # each seed its own mean
+    features = models.encoder(inputs)  # 3. generator and encoder learn at the latents found
+    noise = draw_noise(config, draws, features, latents, times=1)
+    outputs, noisy = clean_and_noisy(models.generator, features, latents, noise[0])
+    loss = generator_loss(
+        l1_cost(outputs, targets), outputs=outputs, noisy=noisy, penalty_weight=config.penalty_weight
+    )
+    descend(of_generator, len(inputs) * loss)
+    return latents
 
 
 def search(
