@@ -45,6 +45,7 @@ RECIPES = (
     "remark",
     "branch_baselines",
     "spectral_facts",
+    "phantom",
 )
 
 
