@@ -86,10 +86,9 @@ def best_law(p: Array, costs: Array, weight: float) -> Array:
         return p * np.exp(-above) / -np.expm1(-above)
 
     low, high = price[on].min() - math.log(2), (price - np.log1p(p))[on].min()
-    if ceiling > low:
-        for _ in range(100):
-            level = (low + high) / 2
-            low, high = (level, high) if at(level).sum() < 1 else (low, level)
+    for _ in range(100):
+        level = (low + high) / 2
+        low, high = (level, high) if at(level).sum() < 1 else (low, level)
     q = at(min(high, ceiling))
     if ceiling < high:
         cheapest = ~on & (price <= ceiling + 1e-12)
