@@ -47,6 +47,7 @@ class Config:
     penalty_weight: float = 0.1  # App. 2.4, not printed
     noise_std: float = 0.05  # App. 2.4, not printed
     second_probability: float = 0.5  # of the negative branch
+    answer_std: float = 0.0  # of a normal noise on every entry of an answer; the paper has none
     first_input: float = 0.0
     last_input: float = 1.0
     num_inputs: int = 0  # a fixed set of inputs, each with one answer; 0: new ones in every batch
@@ -109,7 +110,10 @@ def draw_inputs(config: Config, draws: StackedDraws, num_samples: int) -> Tensor
 def draw_targets(config: Config, draws: StackedDraws, inputs: Tensor) -> Tensor:
     """One answer ``(k, n, 3)`` for each input, the negative branch with its probability."""
     second = draws.rand(inputs.shape[1], 1) < config.second_probability
-    return torch.where(second, branch_modes(inputs)[..., 1, :], branch_modes(inputs)[..., 0, :])
+    targets = torch.where(second, branch_modes(inputs)[..., 1, :], branch_modes(inputs)[..., 0, :])
+    if config.answer_std:
+        targets = targets + config.answer_std * draws.randn(*targets.shape[1:])
+    return targets
 
 
 def train(
