@@ -23,6 +23,17 @@ def test_every_preset_runs(preset):
     assert measured.arrays["outputs"].shape == (2, 200)
 
 
+def test_the_presets_are_the_best_trials():
+    for name, of in {"vae": "vae-", "mixture": "mixture-", "gan": "gan-", "game": "gan-minimax"}.items():
+        scores = {
+            trial: values(f"tuning-{trial}", "score").mean()
+            for trial in branch_baselines.TRIALS
+            if trial.startswith(of)
+        }
+        assert len(scores) == (4 if name == "game" else 8)
+        assert branch_baselines.TRIALS[min(scores, key=scores.get)] == branch_baselines.PRESETS[name]
+
+
 def test_rates_of_known_answers():
     inputs = torch.linspace(0.3, 1, branch_baselines.NUM_JUDGED).repeat_interleave(
         branch_baselines.NUM_ANSWERS
