@@ -134,10 +134,8 @@ def spherical_harmonics(
 
     Example:
         >>> import torch
-        >>> values = spherical_harmonics(1, torch.tensor([0.0, torch.pi / 2]), torch.tensor([0.0, 0.0]))
-        >>> values.real
-        tensor([[ 0.2821,  0.0000,  0.4886, -0.0000],
-                [ 0.2821,  0.3455, -0.0000, -0.3455]])
+        >>> spherical_harmonics(1, torch.tensor(1.0), torch.tensor(0.0)).real  # degree 0, then orders -1, 0, 1 of degree 1
+        tensor([ 0.2821,  0.2907,  0.2640, -0.2907])
     """
     _check_degree(max_degree, "max_degree")
     check_floating(polar, "polar", min_dims=0)
@@ -493,8 +491,8 @@ def zernike_moments(points: Tensor, weights: Tensor, *, max_degree: int) -> Tens
 
     Example:
         >>> import torch
-        >>> zernike_moments(torch.zeros(1, 3), torch.ones(1), max_degree=1)
-        tensor([0.4886+0.j, 0.0000+0.j, 0.0000+0.j, 0.0000+0.j])
+        >>> zernike_moments(torch.zeros(1, 3), torch.ones(1), max_degree=1).real  # a point at the origin: sqrt(3 / (4 pi))
+        tensor([0.4886, 0.0000, 0.0000, 0.0000])
     """
     check_floating(weights, "weights")
     _check_points(points)
