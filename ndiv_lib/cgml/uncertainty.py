@@ -184,10 +184,10 @@ class HeadSpread:
 def fit_head_spread(hidden: Tensor, errors: Tensor, *, ridge: float = 1e-4) -> HeadSpread:
     r"""How far last layers can differ that are as good on the data (ours; it grows off the data, Eq. 24 does not).
 
-    Change the weights of the last layer by w. On the data, with :math:`C` the mean of :math:`\phi \phi^\top` over the layer's
-    inputs :math:`\phi` (and a 1 for the bias), the answers move by :math:`w^\top C w` in the mean square. All w for which that
-    is at most :math:`s^2`, the mean squared error on held-out answers, are as good as the one that was trained. With C
-    invertible they fill an ellipsoid; spread evenly over its surface, they move an answer by
+    Change the weights of the last layer by w. With :math:`C` the mean of :math:`\phi \phi^\top` over the layer's inputs
+    :math:`\phi` on the data (and a 1 for the bias), the answers there move by :math:`w^\top C w` in the mean square. Where that
+    is at most :math:`s^2`, the mean squared error on held-out answers, the data hardly tell the two layers apart. Such w fill
+    an ellipsoid; spread evenly over its surface, they move the answer at x by
 
     .. math::
 

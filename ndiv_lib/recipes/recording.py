@@ -46,6 +46,7 @@ RECIPES = (
     "branch_baselines",
     "spectral_facts",
     "phantom",
+    "uncertainty",
 )
 
 

@@ -1,0 +1,538 @@
+"""How sure is an answer? Five measures on y = +-4 (x, x^2, x^3), trained to x = 0.5, asked to 1.5 (cGML, App. 2.5, Fig. 22).
+
+Eq. 24 as printed, the encoder perturbed, an ensemble of five, and two of ours: last layers that agree on the data, and a Gaussian
+process on features and latent. All get the same walks, and intervals scaled on the same held-out answers. A second task
+checks Eq. 24 itself against models whose covariance is known.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ndiv_lib._checks import require
+from ndiv_lib.cgml import fit_head_spread, interval_factor, output_covariance, output_variance
+from ndiv_lib.data.toy import branch_modes
+from ndiv_lib.models.mlp import MLP
+from ndiv_lib.recipes import two_branches
+from ndiv_lib.recipes.recording import Cell, Measured
+from ndiv_lib.recipes.two_branches import Models, draw_starts
+from ndiv_lib.training.stacked import StackedDraws, StackedMLP
+
+LAST_TRAINED, LAST_ASKED = 0.5, 1.5  # Fig. 22
+ASKED = torch.linspace(-1, LAST_ASKED, 51)  # Fig. 22 from 0 on; to the left there were no data either
+MEMBER = 10_000  # between the seeds of an ensemble's members
+CHECKPOINTS, APART = (
+    10,
+    20,
+)  # at the end of a training: where the latents found are looked at, and updates between
+GROWTH, HELD, RANKED = 3.0, (0.85, 0.95), 0.8  # the three numbers that a measure should reach
+SCORE = "how many of the three numbers a seed reaches, plus a tenth of the rank correlation"  # before the first trial
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides the numbers, except the seeds."""
+
+    task: Literal["toy", "covariance"] = "toy"
+    measure: Literal["printed", "encoder", "ensemble", "heads", "process"] = "printed"
+    noise_std: float = 0.1  # printed: of the latent; encoder: relative, of what is perturbed. Not printed
+    noise: Literal["gaussian", "ball", "epochs"] = (
+        "gaussian"  # printed: "ball" in the derivation; "epochs" takes the std that z* has between epochs instead
+    )
+    alpha: Literal["dropped", "kept"] = "dropped"  # of Eq. 24; kept: as measured on held-out answers
+    perturbed: Literal["features", "weights"] = "features"  # of the encoder
+    num_draws: int = 100  # forward passes
+    num_members: int = 5  # of the ensemble
+    num_starts: int = 8  # of each member, of which the answer nearest to the first member's counts
+    center: Literal["first", "mean"] = "mean"  # what the ensemble answers
+    ridge: float = 1e-4  # heads
+    length: float = 1.0  # process: length scale, in standard deviations of its inputs
+    other_noise: bool = False  # covariance: compare with a model of three times the noise
+    penalty_weight: float = 0.1  # the Lipschitz term that the paper's intuition rests on
+    last_input: float = LAST_TRAINED  # of the training
+    answer_std: float = 0.0  # of a noise on the answers; the paper has none
+    num_updates: int = 1200
+    num_held_out: int = 1000  # answers that scale the intervals; they come from where the training's do
+    num_tested: int = 2000
+    keep: bool = False  # the answers and intervals of the first seed
+
+    def training(self) -> two_branches.Config:
+        """The toy's training; with the default step size, one in eight generators ignored the latent on the short range."""
+        return two_branches.Config(
+            step_size=0.2,
+            step_decay=0.9,
+            last_input=self.last_input,
+            penalty_weight=self.penalty_weight,
+            answer_std=self.answer_std,
+            num_updates=self.num_updates,
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What walks found: inputs, features, latents, outputs, each ``(k, n, ...)``."""
+
+    inputs: Tensor
+    features: Tensor
+    latents: Tensor
+    outputs: Tensor
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a measure may use: the models, held-out walks with their errors ``(k, n, 3)``, and a source of draws."""
+
+    config: Config
+    seeds: tuple[int, ...]
+    models: Models
+    held_out: Found
+    errors: Tensor
+    epoch_std: Tensor  # (k,)
+    draws: StackedDraws
+
+    @property
+    def random(self) -> torch.Generator:
+        """One generator for noise that all seeds may share."""
+        return self.draws.generators[0]
+
+
+Measure = Callable[[Found], tuple[Tensor, Tensor]]  # to outputs and their variance, both (k, n, 3)
+
+
+# --- Training and walking ---------------------------------------------------------------------------------------------
+
+
+@cache
+@torch.enable_grad()  # measures are taken without gradients
+def trained(config: two_branches.Config, seeds: tuple[int, ...]) -> tuple[Models, Tensor]:
+    """Models, and how much z* of an input varies between the last epochs (App. 2.5): its standard deviation ``(k,)``.
+
+    That is measured on 100 inputs, each with one answer, whose latents are kept from checkpoint to checkpoint.
+    """
+    draws = StackedDraws(seeds, stream=3)
+    inputs = two_branches.draw_inputs(config, draws, 100)
+    targets = two_branches.draw_targets(config, draws, inputs)
+    latents, found = draw_starts(config, draws, 100), []
+
+    def watch(update: int, models: Models) -> None:
+        nonlocal latents
+        left = config.num_updates - update
+        if left % APART == 0 and left // APART < CHECKPOINTS:
+            features = models.encoder(inputs).detach()
+            latents = two_branches.search(config, models.generator, features, targets, latents)[-1]
+            found.append(latents)
+
+    models = two_branches.train(config, seeds, watch=watch)
+    return models, torch.stack(found).var(0, correction=0).mean((1, 2)).sqrt()
+
+
+def find(config: Config, models: Models, inputs: Tensor, draws: StackedDraws) -> Found:
+    """Walk from random starts: momentum, then plain steps."""
+    training = config.training()
+    starts = draw_starts(training, draws, inputs.shape[1])
+    outputs, trajectory = two_branches.walk(training, models, inputs, starts, rule="hybrid")
+    return Found(inputs, models.encoder(inputs), trajectory[-1], outputs)
+
+
+def answers_of_the_mode(config: Config, found: Found, outputs: Tensor, draws: StackedDraws) -> Tensor:
+    """The answer ``(k, n, 3)`` of the mode found: the nearer of the two, with its own noise if the answers have some."""
+    modes = branch_modes(found.inputs)
+    nearest = (outputs[..., None, :] - modes).abs().mean(-1).argmin(-1)
+    answers = modes.gather(2, nearest[..., None, None].expand(*nearest.shape, 1, 3))[..., 0, :]
+    if config.answer_std:
+        answers = answers + config.answer_std * draws.randn(*answers.shape[1:])
+    return answers
+
+
+# --- Measures ---------------------------------------------------------------------------------------------------------
+
+
+def printed(bench: Bench) -> Measure:
+    """Eq. 24: the latent found is disturbed, the network stays."""
+    config = bench.config
+    alpha = bench.errors.square().mean(1, keepdim=True) if config.alpha == "kept" else torch.zeros(1)
+    scale = (
+        bench.epoch_std[:, None, None]
+        if config.noise == "epochs"
+        else torch.full((1, 1, 1), config.noise_std)
+    )
+
+    def measure(found: Found) -> tuple[Tensor, Tensor]:
+        variance = output_variance(
+            lambda features, units: bench.models.generator(features, found.latents + scale * units),
+            found.features,
+            torch.zeros_like(found.latents),
+            noise_std=1.0,  # in units of each seed's own scale
+            num_draws=config.num_draws,
+            noise="ball" if config.noise == "ball" else "gaussian",
+            data_variance=alpha,
+            latent="interval",
+            random=bench.random,
+        )
+        return found.outputs, variance
+
+    return measure
+
+
+def encoder(bench: Bench) -> Measure:
+    """The encoder is perturbed, its features or its weights; the latent found and the generator stay."""
+    config, models = bench.config, bench.models
+    spread = bench.held_out.features.std(1, keepdim=True)
+
+    def features(found: Found) -> Tensor:
+        if config.perturbed == "features":
+            noise = torch.randn(found.features.shape, generator=bench.random)
+            return found.features + config.noise_std * spread * noise
+        other = copy.deepcopy(models.encoder)
+        for parameter in other.parameters():
+            parameter.mul_(1 + config.noise_std * torch.randn(parameter.shape, generator=bench.random))
+        return other(found.inputs)  # type: ignore[no-any-return]
+
+    def measure(found: Found) -> tuple[Tensor, Tensor]:
+        outputs = [models.generator(features(found), found.latents) for _ in range(config.num_draws)]
+        return found.outputs, torch.stack(outputs).var(0, correction=0)
+
+    return measure
+
+
+def ensemble(bench: Bench) -> Measure:
+    """Models from other seeds; each walks from several starts, and its answer nearest to the first model's counts."""
+    config = bench.config
+    others = [
+        trained(config.training(), tuple(seed + MEMBER * number for seed in bench.seeds))[0]
+        for number in range(1, config.num_members)
+    ]
+
+    def measure(found: Found) -> tuple[Tensor, Tensor]:
+        answers = [found.outputs]
+        for models in others:
+            tries = torch.stack(
+                [find(config, models, found.inputs, bench.draws).outputs for _ in range(config.num_starts)]
+            )
+            nearest = (tries - found.outputs).abs().mean(-1).argmin(0)
+            answers.append(tries.gather(0, nearest[None, ..., None].expand_as(tries[:1]))[0])
+        stacked = torch.stack(answers)
+        if config.center == "mean":
+            return stacked.mean(0), stacked.var(0)
+        return found.outputs, (stacked[1:] - found.outputs).square().mean(0)
+
+    return measure
+
+
+def heads(bench: Bench) -> Measure:
+    """Last layers of the generator that agree with it on the held-out inputs, up to its own error there."""
+
+    def inputs_of_last_layer(found: Found) -> Tensor:
+        joined = torch.cat([found.features, found.latents], dim=-1)
+        return hidden(bench.models.generator.network, joined)
+
+    spread = fit_head_spread(inputs_of_last_layer(bench.held_out), bench.errors, ridge=bench.config.ridge)
+    return lambda found: (found.outputs, spread.variance(inputs_of_last_layer(found)))
+
+
+def process(bench: Bench) -> Measure:
+    """A Gaussian process of the errors: it starts anew away from the features and latents that it was shown.
+
+    The first third of the held-out walks are its data, the rest give its scale.
+    """
+    joined = torch.cat([bench.held_out.features, bench.held_out.latents], dim=-1).double()
+    size = joined.std(1, keepdim=True).square().mean(-1, keepdim=True).sqrt() * bench.config.length
+    num_data = joined.shape[1] // 3
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return torch.exp(-0.5 * torch.cdist(a / size, b / size).square())
+
+    data, rest = joined[:, :num_data], joined[:, num_data:]
+    inverse = torch.linalg.inv(kernel(data, data) + 1e-3 * torch.eye(num_data, dtype=torch.float64))
+
+    def unscaled(points: Tensor) -> Tensor:
+        across = kernel(points, data)
+        return 1 + 1e-3 - (across @ inverse * across).sum(-1, keepdim=True)
+
+    scale = bench.errors.square().mean(1, keepdim=True) / unscaled(rest).mean(1, keepdim=True)
+
+    def measure(found: Found) -> tuple[Tensor, Tensor]:
+        points = torch.cat([found.features, found.latents], dim=-1).double()
+        return found.outputs, (scale * unscaled(points)).float()
+
+    return measure
+
+
+MEASURES: dict[str, Callable[[Bench], Measure]] = {
+    "printed": printed,
+    "encoder": encoder,
+    "ensemble": ensemble,
+    "heads": heads,
+    "process": process,
+}
+
+
+def hidden(network: StackedMLP, inputs: Tensor) -> Tensor:
+    """What the last layer of a stacked network gets: ``(k, n, sizes[-2])``."""
+    for weight, bias in list(zip(network.weights, network.biases, strict=True))[:-1]:
+        inputs = F.leaky_relu(torch.baddbmm(bias, inputs, weight), network.negative_slope)
+    return inputs
+
+
+# --- The toy ----------------------------------------------------------------------------------------------------------
+
+
+def prepare(config: Config, seeds: Sequence[int]) -> Bench:
+    """Train, or take what is trained, and walk to the held-out answers."""
+    training = config.training()
+    models, epoch_std = trained(training, tuple(seeds))
+    draws = StackedDraws(seeds, stream=4)
+    inputs = two_branches.draw_inputs(training, draws, config.num_held_out)
+    held_out = find(config, models, inputs, draws)
+    errors = answers_of_the_mode(config, held_out, held_out.outputs, draws) - held_out.outputs
+    return Bench(config, tuple(seeds), models, held_out, errors, epoch_std, draws)
+
+
+@torch.no_grad()
+def toy(config: Config, seeds: Sequence[int]) -> Measured:
+    """One measure on one toy; see :func:`judge` for the numbers."""
+    bench = prepare(config, seeds)
+    measure, draws = MEASURES[config.measure](bench), bench.draws
+    outputs, variance = measure(bench.held_out)
+    errors = answers_of_the_mode(config, bench.held_out, outputs, draws) - outputs
+    factor = interval_factor(errors, variance.sqrt())[:, None, None]
+
+    inputs = two_branches.draw_inputs(config.training(), draws, config.num_tested)
+    tested = find(config, bench.models, inputs, draws)
+    outputs, variance = measure(tested)
+    errors = answers_of_the_mode(config, tested, outputs, draws) - outputs
+    half = branch_modes(inputs)[..., 0, :].abs().mean(-1)
+    values = {
+        "coverage": (errors.abs() <= factor * variance.sqrt()).float().mean((1, 2)),
+        "coverage_unscaled": (errors.abs() <= 1.645 * variance.sqrt()).float().mean((1, 2)),
+        "factor": factor[:, 0, 0],
+        "error": errors.abs().mean((1, 2)),
+        "miss_rate": (errors.abs().mean(-1) > two_branches.MISSED * half).float().mean(1),
+        "epoch_std": bench.epoch_std,
+    }
+
+    repeats = 32  # walks from each input of the grid
+    asked = ASKED.repeat_interleave(repeats)[None, :, None].expand(len(seeds), -1, -1)
+    found = find(config, bench.models, asked, draws)
+    outputs, variance = measure(found)
+    errors = answers_of_the_mode(replace(config, answer_std=0.0), found, outputs, draws) - outputs
+    std = factor * variance.sqrt()
+    values |= judge(variance, errors, std)
+    reached = [
+        values["ratio"] >= GROWTH,
+        (values["coverage"] >= HELD[0]) & (values["coverage"] <= HELD[1]),
+        values["spearman"] >= RANKED,
+    ]
+    values["reached"] = torch.stack(reached).float().sum(0)
+    values["score"] = values["reached"] + values["spearman"] / 10
+    of_inputs = (variance.sum(-1), errors.abs().mean(-1))
+    profiles = [tensor.unflatten(1, (-1, repeats)).mean(-1).float().numpy() for tensor in of_inputs]
+    arrays = {"variance": profiles[0], "error": profiles[1]}
+    if config.keep:
+        few = torch.stack([outputs[0, :, 0], std[0, :, 0]]).unflatten(1, (-1, repeats))[..., :16]
+        arrays["answers"] = few.half().numpy()  # first entry of y, and half its interval: (2, inputs, walks)
+    return Measured(
+        {name: value.tolist() for name, value in values.items()},
+        n_real=config.num_held_out,
+        n_generated=config.num_tested,
+        arrays=arrays,
+    )
+
+
+def judge(variance: Tensor, errors: Tensor, half_widths: Tensor) -> dict[str, Tensor]:
+    """Variances, errors and halves of intervals ``(k, 51 * walks, 3)`` on the grid of inputs, as numbers of each seed.
+
+    ``ratio``: var(1.5) / var(0.5), means over walks; ``left``: var(-1) / var(0); ``spearman``: rank correlation of the
+    variance with the absolute error, over all walks from inputs above 0.5, and ``growth`` with the input; ``coverage_off``:
+    share of those answers inside the interval. Variances are sums and errors means over the three outputs.
+    """
+    stats = require("scipy.stats", "metrics")
+    walks = variance.shape[1] // len(ASKED)
+    total, error = variance.sum(-1), errors.abs().mean(-1)
+    by_input = total.unflatten(1, (len(ASKED), walks)).mean(-1)
+
+    def at(x: float) -> Tensor:
+        return by_input[:, int((ASKED - x).abs().argmin())]
+
+    inputs = ASKED.repeat_interleave(walks)
+    off = inputs > LAST_TRAINED + 1e-6
+    inside = (errors.abs() <= half_widths).float().mean(-1)
+
+    def ranks(against: Tensor) -> Tensor:
+        rows = zip(total[:, off], against, strict=True)
+        return torch.tensor([float(stats.spearmanr(a.numpy(), b.numpy()).statistic) for a, b in rows])
+
+    return {
+        "ratio": at(LAST_ASKED) / at(LAST_TRAINED),
+        "left": at(-1.0) / at(0.0),
+        "spearman": ranks(error[:, off]),
+        "growth": ranks(inputs[off].expand(len(total), -1)),
+        "coverage_off": inside[:, off].mean(1),
+        "error_off": error[:, off].mean(1),
+    }
+
+
+# --- Eq. 24 itself ----------------------------------------------------------------------------------------------------
+
+
+def covariance_facts(config: Config, seed: int) -> dict[str, float]:
+    """Eq. 24 against a linear model, whose covariance is known, and answers drawn from a network's; relative errors.
+
+    Also what the derivation takes for granted: the mass of its density 1 / (pi delta^2) in a ball of one, two and three
+    dimensions, and how much smaller the variance is in a ball of radius delta than with normal noise of that standard deviation.
+    """
+    random = torch.Generator().manual_seed(seed)
+    dim, num_outputs, alpha, std = 3, 4, 0.3, 0.5
+    delta = std * math.sqrt(dim + 2)
+    matrix = torch.randn(dim, num_outputs, generator=random, dtype=torch.float64)
+    network = MLP([dim, 16, num_outputs], generator=random).double()
+    latents = torch.randn(1, dim, generator=random, dtype=torch.float64)
+    options: dict[str, Any] = {
+        "noise_std": std,
+        "num_draws": config.num_draws,
+        "noise": "ball",
+        "latent": "interval",
+        "random": random,
+        "data_variance": alpha if config.alpha == "kept" else 0.0,
+    }
+    linear = output_covariance(lambda _, z: z @ matrix, None, latents, **options)[0]
+    curved = output_covariance(lambda _, z: network(z), None, latents, **options)[0]
+
+    size = 3.0 if config.other_noise else 1.0  # of the model to compare with
+    eye = torch.eye(num_outputs, dtype=torch.float64)
+    known = (size * std) ** 2 * matrix.T @ matrix + size**2 * alpha * eye
+    num = 400_000
+    direction = F.normalize(torch.randn(num, dim, generator=random, dtype=torch.float64), dim=-1)
+    radius = torch.rand(num, 1, generator=random, dtype=torch.float64) ** (1 / dim)
+    means = network(latents + size * delta * radius * direction)
+    noise = torch.randn(means.shape, generator=random, dtype=torch.float64)
+    drawn = (means + size * math.sqrt(alpha) * noise).T.cov()
+    balls = {d: math.pi ** (d / 2) * delta**d / math.gamma(d / 2 + 1) for d in (1, 2, 3)}
+    return {
+        "linear_error": float((linear - known).norm() / known.norm()),
+        "network_error": float((curved - drawn).norm() / drawn.norm()),
+        **{f"mass_{d}": ball / (math.pi * delta**2) for d, ball in balls.items()},
+        "ball_over_gaussian": float((radius * direction).var(0).mean()),
+        "alpha_share": alpha * num_outputs / float(known.trace()),
+    }
+
+
+def run(config: Config, seeds: Sequence[int]) -> Measured:
+    """The task of the configuration for every seed."""
+    if config.task == "toy":
+        return toy(config, seeds)
+    with torch.no_grad():
+        rows = [covariance_facts(config, seed) for seed in seeds]
+    values = {metric: [row[metric] for row in rows] for metric in rows[0]}
+    return Measured(values, n_real=0, n_generated=config.num_draws)
+
+
+def smoke(config: Config) -> Config:
+    """As few updates as two checkpoints need, and few walks."""
+    num_updates = min(APART + 1, config.num_updates)
+    return replace(
+        config, num_updates=num_updates, num_held_out=60, num_tested=60, num_draws=3, num_members=2
+    )
+
+
+# --- Cells ------------------------------------------------------------------------------------------------------------
+
+SEEDS, TUNING_SEEDS = tuple(range(10)), (1000, 1001, 1002)
+PENALTIES, NOISES = (0.0, 0.1, 0.3), (0.02, 0.05, 0.1, 0.2)
+
+# Eight settings of each measure: two penalties, and four values of its own.
+OWN: dict[str, dict[str, Config]] = {
+    "printed": {f"n{noise:g}": Config(noise_std=noise) for noise in NOISES},
+    "encoder": {
+        f"{perturbed}{noise:g}": Config(measure="encoder", perturbed=perturbed, noise_std=noise)
+        for perturbed in ("features", "weights")
+        for noise in (0.05, 0.2)
+    },
+    "ensemble": {
+        f"{center}{starts}": Config(measure="ensemble", center=center, num_starts=starts)
+        for center in ("first", "mean")
+        for starts in (2, 8)
+    },
+    "heads": {f"r{ridge:g}": Config(measure="heads", ridge=ridge) for ridge in (1e-6, 1e-4, 1e-2, 1.0)},
+    "process": {f"l{length:g}": Config(measure="process", length=length) for length in (0.5, 1.0, 2.0, 4.0)},
+}
+TUNED: dict[str, Config] = {
+    f"{measure}-{name}-w{penalty:g}": replace(config, penalty_weight=penalty)
+    for measure, settings in OWN.items()
+    for name, config in settings.items()
+    for penalty in (0.0, 0.1)
+}
+
+# The winner of each measure's trials.
+WINNERS: dict[str, Config] = {measure: next(iter(settings.values())) for measure, settings in OWN.items()}
+
+TRAININGS: dict[str, Config] = {
+    "half": Config(),
+    "untrained": Config(num_updates=0),  # no data, and so nothing to be away from
+    "whole": Config(last_input=LAST_ASKED),  # the data go as far as the questions
+}
+
+
+def with_training(training: Config, config: Config) -> Config:
+    """A measure of one configuration on the training of another."""
+    return replace(config, num_updates=training.num_updates, last_input=training.last_input)
+
+
+VARIANTS: dict[str, Config] = {
+    **{
+        f"printed-{data}-n{noise:g}-w{penalty:g}": with_training(
+            TRAININGS[data], Config(noise_std=noise, penalty_weight=penalty)
+        )
+        for data in ("half", "untrained")
+        for noise in NOISES
+        for penalty in PENALTIES
+    },
+    "printed-ball": Config(noise="ball"),
+    "printed-epochs": Config(noise="epochs"),
+    "printed-alpha": Config(alpha="kept"),
+    **{
+        f"whole-{measure}": with_training(TRAININGS["whole"], WINNERS[measure])
+        for measure in ("printed", "heads", "process")
+    },
+    **{
+        f"noisy-{measure}": replace(config, answer_std=0.1)
+        for measure, config in {
+            "printed": WINNERS["printed"],
+            "alpha": replace(WINNERS["printed"], alpha="kept"),
+            "heads": WINNERS["heads"],
+        }.items()
+    },
+}
+COVARIANCES: dict[str, Config] = {
+    f"covariance-{compared}-{alpha}": Config(
+        task="covariance", alpha=alpha, other_noise=compared == "other", num_draws=100_000
+    )
+    for compared in ("same", "other")
+    for alpha in ("kept", "dropped")
+}
+PRESETS: dict[str, Config] = {
+    "paper": Config(),
+    **{measure: WINNERS[measure] for measure in ("encoder", "ensemble", "heads", "process")},
+    "epochs": Config(noise="epochs"),
+    "alpha": Config(alpha="kept"),
+    "noisy": VARIANTS["noisy-heads"],
+    "covariance": COVARIANCES["covariance-same-kept"],
+}
+CELLS = [
+    *(Cell(f"tuning-{name}", config, TUNING_SEEDS, stack=3, priority=100) for name, config in TUNED.items()),
+    *(
+        Cell(measure, replace(config, keep=True), SEEDS, stack=10, priority=90)
+        for measure, config in WINNERS.items()
+    ),
+    *(Cell(name, config, SEEDS, stack=10, priority=80) for name, config in VARIANTS.items()),
+    *(Cell(name, config, SEEDS, stack=10, priority=70) for name, config in COVARIANCES.items()),
+]
