@@ -35,7 +35,7 @@ class Config(two_branches.Config):
         0  # of a new predictor, by the final generator; 0 keeps the one that learned beside it
     )
     num_searches: int = 1000  # at each input of the field
-    watch_steps: tuple[int, ...] = (1, 2, 3, 5, 7, 10, 14, 20, 30, 50, 100)
+    watch_steps: tuple[int, ...] = (20, 100)  # numbers of steps after which walks are judged
     keep: bool = False  # the weights of the first seed and its field, for the pictures of the chapter
 
 
@@ -200,9 +200,13 @@ PRESETS: dict[str, Config] = {
 }
 
 _L1, _L2 = Config(), PRESETS["text"]
-_MAIN = {"l1": replace(_L1, keep=True), "l2": replace(_L2, keep=True)}
+_MANY_STEPS = (1, 2, 3, 5, 7, 10, 14, 20, 30, 50, 100)
+_MAIN = {
+    name: replace(config, keep=True, watch_steps=_MANY_STEPS) for name, config in (("l1", _L1), ("l2", _L2))
+}
 _DECAYED = {
-    f"{name}-decayed": replace(config, step_size=0.1, step_decay=0.9) for name, config in _MAIN.items()
+    f"{name}-decayed": replace(config, step_size=0.1, step_decay=0.9, keep=True)
+    for name, config in (("l1", _L1), ("l2", _L2))
 }
 _SHARES = {
     f"{name}-p{p:g}": replace(config, second_probability=p)
