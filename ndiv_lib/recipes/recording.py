@@ -47,6 +47,7 @@ RECIPES = (
     "spectral_facts",
     "phantom",
     "uncertainty",
+    "two_ways",
 )
 
 
