@@ -48,6 +48,8 @@ RECIPES = (
     "phantom",
     "uncertainty",
     "two_ways",
+    "search_facts",
+    "latent_search",
 )
 
 
