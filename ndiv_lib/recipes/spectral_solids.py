@@ -93,7 +93,6 @@ def look_up(values: Tensor, transform: ZernikeTransform, points: Tensor) -> Tens
     wrapped = torch.cat([values, values[..., :1]], -1)
     last = (columns, rows - 1, shells - 1)
     grid = torch.stack([2 * i / end - 1 for i, end in zip(index, last, strict=True)], -1)
-    found = F.grid_sample(
-        wrapped[None, None], grid[None].to(values), padding_mode="border", align_corners=True
-    )
-    return torch.where(radius <= 1, found[0, 0], 0.0)
+    flat = grid.reshape(1, 1, 1, -1, 3).to(values)
+    found = F.grid_sample(wrapped[None, None], flat, padding_mode="border", align_corners=True)
+    return torch.where(radius <= 1, found.reshape(radius.shape), 0.0)

@@ -174,9 +174,8 @@ class ZernikeTransform:
     """Zernike moments of functions on the ball and back, on spheres of samples with exact weights.
 
     Each of ``num_radii`` spheres (Gauss-Legendre points of the radius) carries the grid of
-    :class:`~ndiv_lib.spectral.SphericalTransform`. Sums over all samples are
-    exact integrals for polynomials up to ``max_degree`` in the default size; a solid with a sharp
-    surface needs more samples.
+    :class:`~ndiv_lib.spectral.SphericalTransform`. Sums over all samples are exact integrals for polynomials up to
+    ``max_degree`` in the default size; a solid with a sharp surface needs more samples.
 
     Args:
         max_degree: the largest ``n``.
@@ -230,9 +229,8 @@ class ZernikeTransform:
         """Radius of every sphere."""
         self.points = self._grid(radius).to(dtype).to(device)
         """Cartesian places of the samples, ``(num_radii, num_samples, num_samples, 3)``."""
-        self.weights = ((weights * radius**2).to(dtype).to(device)[:, None] * self._sphere.weights)[
-            ..., None
-        ].expand(self.points.shape[:-1])
+        rings = torch.outer(weights * radius**2, self._sphere.weights.double().cpu()).to(dtype).to(device)
+        self.weights = rings[..., None].expand(self.points.shape[:-1])
         """Weight of every sample; all together have the ball's volume, 4 pi / 3."""
         self._radial = torch.stack(radial, 1).to(dtype).to(device)  # radius, moment
         self._radial_weights = (weights * radius**2).to(dtype).to(device)

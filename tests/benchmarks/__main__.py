@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import bound, diversity, loss, stacked
+from tests.benchmarks import bound, diversity, loss, spectral, stacked
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +80,25 @@ def bench_diversity() -> None:
         line(name, f"{seconds:.0f} s", f"<= {limit} s", seconds <= limit)
 
 
+def bench_spectral() -> None:
+    """Spherical harmonics: FFT and Legendre tables over the direct sum; one map of 256 x 256 (milliseconds)."""
+    times = spectral.milliseconds()
+    ratio = times["direct"] / times["transform"]
+    line(
+        "sphere, 64 x 64 samples: faster than SciPy's harmonics as a matrix",
+        f"{ratio:.0f}x",
+        ">= 3x",
+        ratio >= 3,
+    )
+    milliseconds = spectral.milliseconds_of_256()
+    line(
+        "sphere, 256 x 256 samples to 16384 coefficients",
+        f"{milliseconds:.1f} ms",
+        "<= 20 ms",
+        milliseconds <= 20,
+    )
+
+
 def bench_import() -> None:
     """What the library adds to importing torch."""
 
@@ -111,5 +130,13 @@ def bench_book() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for bench in (bench_loss, bench_stacked, bench_bound, bench_diversity, bench_import, bench_book):
+    for bench in (
+        bench_loss,
+        bench_stacked,
+        bench_bound,
+        bench_diversity,
+        bench_spectral,
+        bench_import,
+        bench_book,
+    ):
         bench()
