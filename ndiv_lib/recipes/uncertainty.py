@@ -207,23 +207,23 @@ def encoder(bench: Bench) -> Measure:
 def ensemble(bench: Bench) -> Measure:
     """Models from other seeds; each walks from several starts, and its answer nearest to the first model's counts."""
     config = bench.config
-    others = [
-        trained(config.training(), tuple(seed + MEMBER * number for seed in bench.seeds))[0]
-        for number in range(1, config.num_members)
-    ]
+    num_others, num_seeds = config.num_members - 1, len(bench.seeds)
+    seeds = tuple(seed + MEMBER * number for number in range(1, num_others + 1) for seed in bench.seeds)
+    others, _ = trained(
+        config.training(), seeds
+    )  # one stack: the first other member of every seed, then the second
+    draws = StackedDraws(seeds, stream=4)
 
     def measure(found: Found) -> tuple[Tensor, Tensor]:
-        answers = [found.outputs]
-        for models in others:
-            tries = torch.stack(
-                [find(config, models, found.inputs, bench.draws).outputs for _ in range(config.num_starts)]
-            )
-            nearest = (tries - found.outputs).abs().mean(-1).argmin(0)
-            answers.append(tries.gather(0, nearest[None, ..., None].expand_as(tries[:1]))[0])
-        stacked = torch.stack(answers)
-        if config.center == "mean":
-            return stacked.mean(0), stacked.var(0)
-        return found.outputs, (stacked[1:] - found.outputs).square().mean(0)
+        inputs = found.inputs.repeat(num_others, 1, 1)
+        tries = torch.stack([find(config, others, inputs, draws).outputs for _ in range(config.num_starts)])
+        tries = tries.unflatten(1, (num_others, num_seeds))  # (starts, others, seeds, n, 3)
+        nearest = (tries - found.outputs).abs().mean(-1, keepdim=True).argmin(0, keepdim=True)
+        answers = tries.gather(0, nearest.expand_as(tries[:1]))[0]
+        if config.center == "first":
+            return found.outputs, (answers - found.outputs).square().mean(0)
+        members = torch.cat([found.outputs[None], answers])
+        return members.mean(0), members.var(0)
 
     return measure
 
