@@ -291,5 +291,8 @@ TUNING: dict[str, Config] = {
     for space, step_size, decay in product(SPACES, STEP_SIZES, DECAYS)
 }
 
-CELLS = [Cell(name, config, SEEDS, stack=10, priority=20) for name, config in VARIANTS.items()]
+CELLS = [  # what was tuned comes last
+    Cell(name, config, SEEDS, stack=10, priority=10 if name.startswith("start") else 20)
+    for name, config in VARIANTS.items()
+]
 CELLS += [Cell(name, config, TUNING_SEEDS, stack=3, priority=30) for name, config in TUNING.items()]
