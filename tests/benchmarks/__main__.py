@@ -81,7 +81,7 @@ def bench_diversity() -> None:
 
 
 def bench_spectral() -> None:
-    """Spherical harmonics: FFT and Legendre tables over the direct sum; one map of 256 x 256 (milliseconds)."""
+    """Spherical harmonics: FFT and Legendre tables over the direct sum; one map of 256 x 256 (processor milliseconds)."""
     times = spectral.milliseconds()
     ratio = times["direct"] / times["transform"]
     line(
