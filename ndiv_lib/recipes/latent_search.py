@@ -291,8 +291,8 @@ TUNING: dict[str, Config] = {
     for space, step_size, decay in product(SPACES, STEP_SIZES, DECAYS)
 }
 
-CELLS = [  # what was tuned comes last
+CELLS = [  # tuning after what needs none, and what was tuned last
     Cell(name, config, SEEDS, stack=10, priority=10 if name.startswith("start") else 20)
     for name, config in VARIANTS.items()
 ]
-CELLS += [Cell(name, config, TUNING_SEEDS, stack=3, priority=30) for name, config in TUNING.items()]
+CELLS += [Cell(name, config, TUNING_SEEDS, stack=3, priority=15) for name, config in TUNING.items()]
