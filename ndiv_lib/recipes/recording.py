@@ -50,6 +50,8 @@ RECIPES = (
     "two_ways",
     "search_facts",
     "latent_search",
+    "several_answers",
+    "cgml_small_claims",
 )
 
 
