@@ -32,7 +32,7 @@ class SkipEncoder(nn.Module):
         channels: of the image.
         width: channels of the widest maps; 64 in context encoders.
         weight_std: standard deviation of normal initial weights; the paper's is 0.5. By default the weights keep the size of the
-            signal (He et al. 2015): at 0.5 most outputs of the last layer begin where tanh is flat, so that little can be learned.
+            signal (He et al. 2015): at 0.5 most outputs of the last layer begin where tanh is flat, and little is learned.
         generator: source of the initial weights; torch's global one if not given.
 
     Raises:
@@ -64,7 +64,7 @@ class SkipEncoder(nn.Module):
         _initialize(self, weight_std, generator)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map images ``(n, channels, image_size, image_size)`` to the code ``(n, 8 width, 4, 4)``, then the skips, smallest first."""
+        """Map images ``(n, channels, size, size)`` to the code ``(n, 8 width, 4, 4)`` and the skips, deepest first."""
         if images.shape[1:] != self.shape:
             raise ValueError(
                 f"expected images of shape (n, {', '.join(map(str, self.shape))}), got {tuple(images.shape)}."
@@ -204,9 +204,10 @@ def _check_latents(latents: Tensor, latent_dim: int, n: int) -> None:
 def _initialize(network: nn.Module, std: float | None, generator: torch.Generator | None) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            if std is None:
-                nn.init.kaiming_normal_(module.weight, a=_SLOPE, generator=generator)
-            else:
-                nn.init.normal_(module.weight, std=std, generator=generator)
+            # A pixel of a transposed convolution with stride 2 and a 4x4 kernel sums over 2x2 positions.
+            transposed = isinstance(module, nn.ConvTranspose2d)
+            fan_in = 4 * module.weight.shape[0] if transposed else module.weight[0].numel()
+            kept = math.sqrt(2 / (1 + _SLOPE**2) / fan_in)
+            nn.init.normal_(module.weight, std=kept if std is None else std, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
