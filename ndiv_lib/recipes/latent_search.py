@@ -202,7 +202,7 @@ def run(config: Config, seeds: Sequence[int]) -> Measured:
         values[f"relative_cost_at_{update}"] = picture["relative_cost"]
     arrays = {}
     if config.keep:
-        arrays["lines"] = outputs_on(models, len(seeds), MAP_INPUTS, torch.linspace(-1, 1, 11)[:, None])[0]
+        arrays["lines"] = outputs_on(models, len(seeds), MAP_INPUTS, torch.linspace(-2, 2, 11)[:, None])[0]
         if film:
             arrays["maps"] = torch.stack([picture["map"] for picture in film])  # (frame, mode, input, latent)
             arrays["gaps"] = torch.stack([picture["gaps"] for picture in film])  # (frame, seed, input)
