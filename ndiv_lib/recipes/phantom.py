@@ -213,28 +213,32 @@ _SHARES = {
     for p in (0.1, 0.2, 0.3, 0.4)
     for name, config in (("l1", _L1), ("l2", _L2))
 }
-_ELSEWHERE = {
-    "l1-one_answer": replace(_L1, second_probability=0.0),  # nulls: nothing can cancel
-    "l2-one_answer": replace(_L2, second_probability=0.0),
-    **{
-        f"{name}-relearned": replace(config, relearn_updates=3000)
-        for name, config in (("l1", _L1), ("l2", _L2))
-    },
-    "l2-scale2": replace(_L2, momentum_scale=2.0),
-    **{f"{name}-large": replace(config, step_size=0.4) for name, config in (("l1", _L1), ("l2", _L2))},
-    **{
-        f"{name}-sphere{dim}": replace(config, latent="sphere", latent_dim=dim, step_size=0.2)
-        for dim in (2, 8)
-        for name, config in (("l1", _L1), ("l2", _L2))
-    },
+_RELEARNED = {
+    f"{name}-relearned": replace(config, relearn_updates=3000) for name, config in (("l1", _L1), ("l2", _L2))
 }
-_KEPT = {  # a fixed set of inputs, whose latents are drawn anew at every visit, or go on where they were
-    "l2-fixed": replace(_L2, num_inputs=256),
-    "l2-kept": replace(_L2, num_inputs=256, keep_latents=True),
+_ELSEWHERE = {
+    "l2-large": replace(_L2, step_size=0.4),
+    "l2-sphere2": replace(_L2, latent="sphere", latent_dim=2, step_size=0.2),
+    "l2-sphere8": replace(_L2, latent="sphere", latent_dim=8, step_size=0.2),
+}
+_MORE = {
+    "l1-sphere2": PRESETS["paper"],
+    "l2-scale2": replace(_L2, momentum_scale=2.0),
+    "l2-fixed": replace(
+        _L2, num_inputs=256
+    ),  # a fixed set of inputs, whose latents are drawn anew at every visit
+    "l2-kept": replace(_L2, num_inputs=256, keep_latents=True),  # or go on where they were
 }
 
 CELLS = [
     Cell(name, config, tuple(range(10)), stack=10, priority=priority)
-    for priority, group in ((14, _MAIN), (13, _DECAYED), (12, _SHARES), (11, _ELSEWHERE), (5, _KEPT))
+    for priority, group in (
+        (14, _MAIN),
+        (13, _DECAYED),
+        (12, _SHARES),
+        (11, _RELEARNED),
+        (10, _ELSEWHERE),
+        (5, _MORE),
+    )
     for name, config in group.items()
 ]
