@@ -55,7 +55,7 @@ def test_a_sum_of_energies_has_its_minimum_between_the_modes():
     torch.testing.assert_close(energies.sum(0)[between], torch.full_like(z[between], 2.0))
     assert z[energies.amin(0).argmin()].abs() == pytest.approx(1)
     depth = {
-        name: recipe.energies(recipe.PRESETS[f"energies-{name}"], 0)["depth"]
+        name: recipe.energies(recipe.PRESETS[f"energies-{name}"], [0])["depth"][0]
         for name in ("square-sum", "absolute-sum", "square-least", "absolute-least")
     }
     assert depth == pytest.approx(

@@ -91,35 +91,35 @@ def turns(config: Config, seed: int) -> dict[str, float]:
 # --- Summed energies (App. 1) -----------------------------------------------------------------------------------------
 
 
-def energies(config: Config, seed: int) -> dict[str, float]:
+def energies(config: Config, seeds: Sequence[int]) -> dict[str, list[float]]:
     """How much lower the combined energy is at two codes than halfway: below 0, the middle is the more probable place.
 
     In units of what one mode's energy is at the other's code.
     """
     if config.cost == "trained":
-        each, codes = _trained_energies(config, seed)
+        each = _trained_energies(config, seeds)
     else:
-        random = torch.Generator().manual_seed(seed)
-        codes = torch.tensor([-1.0, 1.0]).double() * (0.5 + torch.rand(1, generator=random).double())
-        places = torch.stack([codes[0], codes[1], codes.mean()])
-        away = (places[:, None] - codes).abs()
+        half = 0.5 + StackedDraws(seeds).rand(1).double()
+        codes, middle = torch.cat([-half, half], 1), torch.zeros_like(half)
+        away = (torch.cat([codes, middle], 1)[..., None] - codes[:, None]).abs()
         each = {"square": away.square(), "saturating": 1 - (-8 * away.square()).exp()}.get(config.cost, away)
-    combined = each.sum(1) if config.combine == "sum" else each.amin(1)
-    across = (each[0, 1] + each[1, 0]) / 2
-    return {"depth": float((combined[2] - combined[:2].mean()) / across)}
+    combined = each.sum(2) if config.combine == "sum" else each.amin(2)
+    across = (each[:, 0, 1] + each[:, 1, 0]) / 2
+    return {"depth": ((combined[:, 2] - combined[:, :2].mean(1)) / across).tolist()}
 
 
-def _trained_energies(config: Config, seed: int) -> tuple[Tensor, Tensor]:
-    """Cost to both branches at x = 0.8, at the two best codes of a trained toy and halfway, ``(3, 2)``; and the codes."""
+def _trained_energies(config: Config, seeds: Sequence[int]) -> Tensor:
+    """Costs to both branches at x = 0.8, at the two best codes of trained toys and halfway: ``(k, 3, 2)``."""
     toy = two_branches.Config(steps=5, step_size=0.2, learning_rate=3e-3, num_updates=config.num_steps)
-    models = two_branches.train(toy, [seed])
-    x = torch.full((1, 601, 1), 0.8)
-    z = torch.linspace(-3, 3, 601)[None, :, None]
+    models = two_branches.train(toy, seeds)
+    x = torch.full((len(seeds), 601, 1), 0.8)
+    z = torch.linspace(-3, 3, 601)[:, None].expand(len(seeds), -1, -1)
     with torch.no_grad():
         outputs = models.answers(x, z)
-    each = (outputs[..., None, :] - branch_modes(x)).abs().mean(-1)[0]
-    best = each.argmin(0)
-    return each[torch.tensor([int(best[0]), int(best[1]), int(best.sum()) // 2])], z[0, best, 0]
+    each = (outputs[..., None, :] - branch_modes(x)).abs().mean(-1)
+    best = each.argmin(1)
+    places = torch.cat([best, best.sum(1, keepdim=True) // 2], dim=1)
+    return each.gather(1, places[..., None].expand(-1, -1, 2))
 
 
 # --- Measures: of diversity (App. 3.4), of quality (App. 3.2) ---------------------------------------------------------
@@ -381,13 +381,13 @@ def _rank(table: Mapping[str, Any], data: str) -> int:
 
 _ONE_BY_ONE: dict[str, Callable[[Config, int], Mapping[str, float]]] = {
     "turns": turns,
-    "energies": energies,
     "diversity": diversity,
     "distortions": distortions,
     "neighbors": neighbors,
     "print": printed,
 }
 _STACKED: dict[str, Callable[[Config, Sequence[int]], dict[str, list[float]]]] = {
+    "energies": energies,
     "colors": colors,
     "support": support,
 }
