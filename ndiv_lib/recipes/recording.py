@@ -48,6 +48,7 @@ RECIPES = (
     "phantom",
     "uncertainty",
     "two_ways",
+    "two_ways_facts",
     "search_facts",
     "latent_search",
     "several_answers",

@@ -369,35 +369,52 @@ def judge(config: Config, completed: Tensor, task: Task, labels: Tensor) -> dict
 
 
 def measure(config: Config, models: LatentSearch, seed: int) -> tuple[dict[str, float], Tensor]:
-    """Every number of one model on clean test images with the whole top half missing, and what its record keeps."""
+    """Every number of one model on clean test images with the whole top half missing, and what its record keeps.
+
+    Metrics without the name of a rule are Eq. 4's, as printed. A method without a search has one completion under every rule.
+    """
     generator = torch.Generator().manual_seed(2_000_003 + seed)
-    data = load_data(config.data)
+    data, keep, searched = load_data(config.data), config.keep, config.method == "cgml"
     index = torch.randperm(len(data.test), generator=generator)[: config.num_images]
     clean, labels = data.test[index], data.test_labels[index]
     task = hide(clean, torch.full((len(clean),), clean.shape[-1] // 2))
     values: dict[str, float] = {}
-    keep, searched = config.keep, config.method == "cgml"
     for rule in RULES if searched else RULES[:1]:
         walks = [
             walk(config, models, task, generator, rule) for _ in range(config.num_walks if searched else 1)
         ]
         ends = finish(models, task, torch.stack([path[-1] for path in walks]))
         found = judge(config, ends, task, labels)
-        values |= {f"{name}_{rule}": value for name, value in found.items()} if searched else found
+        for name in [f"_{rule}"] if searched else ["", *(f"_{rule}" for rule in RULES)]:
+            values |= {metric + name: value for metric, value in found.items()}
         if rule == "momentum":
-            values |= found  # as printed
-            steps = [step for step in SHOWN_STEPS if step <= config.inference_steps]
-            for name, path in (("", walks[0]), ("_random", wander(config, models, task, generator))):
-                film = finish(models, task, path[steps])
-                for step, images in zip(steps, film, strict=True):
-                    at = judge(config, images[None], task, labels)
-                    values |= {
-                        f"{metric}{name}_at_{step}": at[metric] for metric in ("read", "error", "unclear")
-                    }
-                if not name:
-                    kept = [film[:, :keep], ends[1:, :keep]]
+            values |= found
+            film = finish(models, task, walks[0][list(SHOWN_STEPS)])
+            random = finish(models, task, wander(config, models, task, generator)[list(SHOWN_STEPS)])
+            values |= along(config, film, random, task, labels)
+            kept = [film[:, :keep], ends[1:, :keep]]
     pictures = kept if searched else [ends[:, :keep]]
     return values, torch.cat([task.seen[None, :keep], task.targets[None, :keep], *pictures])
+
+
+def along(config: Config, film: Tensor, random: Tensor, task: Task, labels: Tensor) -> dict[str, float]:
+    """Quality at some steps of one walk for each image, and of a walk at random, ``(len(SHOWN_STEPS), n, 1, side, side)``.
+
+    ``error_fall``, ``read_gain``: from iteration 2 to 10, as in Fig. 40. ``plausible``: the smallest share read from iteration 2
+    on, over that at the walk's end; ``best_before_end``: by how much the largest share read before the end exceeds the last.
+    """
+    values: dict[str, float] = {}
+    for name, images in (("", film), ("_random", random)):
+        rows = [judge(config, one[None], task, labels) for one in images]
+        errors, reads = ([row[metric] for row in rows] for metric in ("error", "read"))
+        for step, error, share in zip(SHOWN_STEPS, errors, reads, strict=True):
+            values |= {f"error{name}_at_{step}": error, f"read{name}_at_{step}": share}
+        second, tenth = SHOWN_STEPS.index(2), SHOWN_STEPS.index(10)
+        values[f"error_fall{name}"] = errors[second] - errors[tenth]
+        values[f"read_gain{name}"] = reads[tenth] - reads[second]
+        values[f"plausible{name}"] = min(reads[second:]) / max(values["read_at_20"], 1e-9)
+        values[f"best_before_end{name}"] = max(reads[:-1]) - reads[-1]
+    return values
 
 
 def to_levels(images: Tensor) -> np.ndarray:
@@ -432,8 +449,8 @@ def run(config: Config, seeds: Sequence[int]) -> Measured:
 
 def smoke(config: Config) -> Config:
     """A few steps, to see that everything runs."""
-    small = {"width": min(config.width, 2), "steps": min(config.steps, 2)}
-    return replace(config, num_updates=2, num_images=8, num_walks=2, inference_steps=2, batch_size=8, **small)
+    small = replace(config, width=min(config.width, 2), steps=min(config.steps, 2), batch_size=8)
+    return replace(small, num_updates=2, num_images=8, num_walks=2)
 
 
 # --- Cells ------------------------------------------------------------------------------------------------------------
