@@ -327,7 +327,8 @@ BATCHES = (5, 20, 100)
 DIMS = (2, 8, 32, 128)
 ANSWERS = (2, 4)
 
-SHORT: dict[str, Any] = {"operations": OPERATIONS, "num_checks": 16}
+SHORT: dict[str, Any] = {"operations": OPERATIONS / 2}  # of a trial
+LONG: dict[str, Any] = {"operations": OPERATIONS, "num_checks": 16}
 TRIALS: dict[str, Config] = {  # eight for each, compared by the median `score` of three seeds
     **{
         f"search-l{steps}-beta{size:g}-lr{rate:g}": Config(
@@ -349,9 +350,9 @@ TRIALS: dict[str, Config] = {  # eight for each, compared by the median `score` 
     },
 }
 CHOSEN: dict[str, Config] = {
-    "search": Config(**SHORT),
-    "gan": Config(method="gan", **SHORT),
-    "vae": Config(method="vae", **SHORT),
+    "search": Config(**LONG),
+    "gan": Config(method="gan", **LONG),
+    "vae": Config(method="vae", **LONG),
 }
 # at equal updates of the generator, not at equal operations
 EQUAL_UPDATES = {name: replace(CHOSEN[name], operations=0.0) for name in ("gan", "vae")}
@@ -367,10 +368,11 @@ ARCHITECTURES: dict[str, Config] = {
     for method, width, depth in product(("search", "gan"), (16, 64), (2, 4))
 }
 SPHERE = Config(latent="sphere", latent_dim=8)
-LINE = Config(num_updates=700)
+LINE = Config()
 TRAINING: dict[str, Config] = {
     **{f"rate-{rate:g}": Config(learning_rate=rate) for rate in RATES},
     "printed": Config(
+        operations=OPERATIONS,
         steps=20,
         step_size=0.05,
         learning_rate=1e-5,
@@ -380,9 +382,11 @@ TRAINING: dict[str, Config] = {
         latent_dim=10,
     ),
     "std": Config(initial_std=0.5),
-    **{f"steps-{steps}": Config(steps=steps, step_size=1 / steps) for steps in (1, 20)},
+    **{
+        f"steps-{steps}": Config(steps=steps, step_size=1 / steps, operations=OPERATIONS) for steps in (1, 20)
+    },
     **{f"batch-{size}": Config(batch_size=size) for size in BATCHES},
-    **{f"samples-{size}": Config(batch_size=size, num_updates=10_000 // size) for size in (5, 100)},
+    "samples-100": Config(batch_size=100, num_updates=100),
     "untrained": Config(num_updates=1),
     **{f"memory-{memory}": Config(memory=memory) for memory in (-1, 0, 1)},
 }
@@ -406,12 +410,12 @@ PRESETS: dict[str, Config] = {
 }
 CELLS = [
     *(Cell(f"tuning-{name}", config, TUNING_SEEDS, stack=3, priority=90) for name, config in TRIALS.items()),
-    *(Cell(f"compared-{name}", config, SEEDS, stack=10, priority=80) for name, config in CHOSEN.items()),
-    *(
-        Cell(f"updates-{name}", config, SEEDS, stack=10, priority=80)
-        for name, config in EQUAL_UPDATES.items()
-    ),
     *(Cell(name, config, SEEDS, stack=10, priority=70) for name, config in TRAINING.items()),
     *(Cell(name, config, SEEDS, stack=10, priority=60) for name, config in SPACES.items()),
-    *(Cell(name, config, SEEDS, stack=10, priority=50) for name, config in ARCHITECTURES.items()),
+    *(Cell(f"compared-{name}", config, SEEDS, stack=10, priority=50) for name, config in CHOSEN.items()),
+    *(
+        Cell(f"updates-{name}", config, SEEDS, stack=10, priority=50)
+        for name, config in EQUAL_UPDATES.items()
+    ),
+    *(Cell(name, config, SEEDS, stack=10, priority=40) for name, config in ARCHITECTURES.items()),
 ]
