@@ -190,7 +190,7 @@ def test_the_value_of_the_game_is_a_number():
 def test_a_weak_discriminator_accepts_other_laws():
     """Errata C3: with logits linear in y every law of the data's mean reaches -log 4; without limit only the data does."""
     weak, free = (load("remark", f"discriminator-{one}").values for one in ("linear", "free"))
-    assert min(weak["other_distance"]) > 0.05 and max(np.abs(weak["other_above"])) < 1e-9
+    assert min(weak["other_distance"]) > 0.04 and max(np.abs(weak["other_above"])) < 1e-9
     assert min(free["other_above"]) > 1e-3
     p, middle = np.array([0.5, 0, 0.5]), np.array([0.0, 1, 0])
     line = np.stack([np.ones(3), [-1, 0, 1]], 1)

@@ -41,6 +41,7 @@ class Config:
     model: Literal["l1", "l2", "bins", "mixture", "vae", "gan", "search"] = "l1"
     problem: Literal["branches", "two_modes"] = "branches"
     second_probability: float = 0.5  # of the negative branch
+    start: float = 0.0  # regressors are first fitted to this share of the positive branch; 0: not at all
     width: int = 64
     learning_rate: float = 1e-3  # Adam
     batch_size: int = 64
@@ -109,6 +110,14 @@ def fit(config: Config, seeds: Sequence[int], nets: Sequence[nn.Module], loss: L
 def train_regressor(config: Config, seeds: Sequence[int]) -> Sampler:
     """One output for each input, by L1 or L2."""
     net, power = network(config, seeds, 1, output_dim(config)), 1 if config.model == "l1" else 2
+    if config.start:
+        first = replace(config, num_steps=SHORT)
+        fit(
+            first,
+            seeds,
+            [net],
+            lambda x, y, _: (net(x) - config.start * modes_of(config, x)[:, :, 0]).square().mean((1, 2)),
+        )
     fit(config, seeds, [net], lambda x, y, _: (net(x) - y).abs().pow(power).mean((1, 2)))
     return lambda inputs, draws: net(inputs)
 
@@ -287,6 +296,7 @@ def smoke(config: Config) -> Config:
 
 SEEDS, TUNING_SEEDS = tuple(range(10)), (1000, 1001, 1002)
 SHORT, LONG = 500, 8000  # steps of the L1 regressor, whose length of training is not printed
+REGRESSIONS: tuple[Literal["l1", "l2"], ...] = ("l1", "l2")
 Game = tuple[Literal["branches", "two_modes"], Literal["l1", "l2"], tuple[float, ...]]
 GAMES: tuple[Game, ...] = (  # lambda; on two modes around the threshold of L2, log 2
     ("branches", "l1", (1.0, 100.0)),
@@ -318,6 +328,8 @@ VARIANTS: dict[str, Config] = {
     "l1-short": Config(num_steps=SHORT),
     "l1-long": Config(num_steps=LONG),
     "l1-uneven": Config(second_probability=0.3),
+    **{f"{loss}-started": Config(model=loss, start=0.5) for loss in REGRESSIONS},
+    **{f"{loss}-started-slow": Config(model=loss, start=0.5, learning_rate=1e-4) for loss in REGRESSIONS},
     "two_modes-none": replace(PRESETS["game"], problem="two_modes"),
     **{
         f"{problem}-{loss}-w{weight:g}": replace(
