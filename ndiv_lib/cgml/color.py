@@ -44,7 +44,7 @@ def color_cost(
         over: whose values form a distribution: each ``"image"``'s own, so that one sample's cost is its own; or the
             ``"batch"``'s, one divergence that is added to every sample, so that a single image may be plain. Not printed.
         value_range: where the uniform distribution lies: the range of the network's last layer. (0, 1) as printed.
-        num_bins: see :func:`uniform_divergence`.
+        num_bins: see :func:`~ndiv_lib.cgml.uniform_divergence`.
 
     Returns:
         ``(n,)``, at least 0.
@@ -52,7 +52,7 @@ def color_cost(
     Raises:
         TypeError: for tensors that are not floating point.
         ValueError: for shapes or devices that differ, not two planes, an unknown option, a negative weight; and, with a weight,
-            as :func:`uniform_divergence`.
+            as :func:`~ndiv_lib.cgml.uniform_divergence`.
 
     Example:
         >>> import torch

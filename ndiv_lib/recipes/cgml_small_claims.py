@@ -1,7 +1,7 @@
 """cGML's smaller claims, one experiment each: taking turns, summed energies, measures of diversity and of quality, colors, the
 support of a generator, and what the printed tables say about the printed sentences.
 
-What needs a trained search stands in :mod:`ndiv_lib.recipes.several_answers`.
+What compares trained searches is a recipe of its own, ``several_answers``.
 """
 
 from __future__ import annotations
