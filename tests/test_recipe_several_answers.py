@@ -1,11 +1,14 @@
 """Search, adversary and variational code on several answers: each preset runs, the score and the updates against references."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from ndiv_lib.cgml import infer
 from ndiv_lib.recipes import several_answers as recipe
+from ndiv_lib.reporting.results import load
 from ndiv_lib.training.stacked import StackedDraws
 
 
@@ -99,3 +102,15 @@ def test_the_predictor_learns_the_search():
         for number in (2, 100)
     )
     assert trained < 0.9 * fresh
+
+
+@pytest.mark.parametrize("method", ["search", "gan", "vae"])
+def test_the_chosen_setting_is_the_best_of_its_trials(method):
+    scores = {
+        cell.config: np.median(load("several_answers", cell.name).values["score"])
+        for cell in recipe.CELLS
+        if cell.name.startswith("tuning") and cell.config.method == method
+    }
+    best = min(scores, key=scores.get)
+    chosen = recipe.CHOSEN[method]
+    assert replace(chosen, operations=best.operations, num_checks=best.num_checks) == best
