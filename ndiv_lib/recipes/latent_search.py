@@ -239,7 +239,11 @@ SHORT: dict[str, Any] = {
     "steps": 5,
     "step_size": 0.2,
 }  # reaches as far as 20 steps of .05, in a third of the time
-WIDE: dict[str, Any] = {"steps": 5, "latent_dim": 8}  # the least width of the paper's models is 10
+WIDE: dict[str, Any] = {
+    "steps": 5,
+    "latent_dim": 8,
+    "num_updates": 600,
+}  # the paper's narrowest has 10; half as long
 SPACES: dict[str, dict[str, Any]] = {  # where latents start
     "sphere": {"latent": "sphere"},
     "interval": {"latent": "interval"},
@@ -295,4 +299,5 @@ CELLS = [  # tuning after what needs none, and what was tuned last
     Cell(name, config, SEEDS, stack=10, priority=10 if name.startswith("start") else 20)
     for name, config in VARIANTS.items()
 ]
+CELLS += [Cell("film", PRESETS["paper"], (4,), priority=20)]  # pictures of a seed neither quick nor slow
 CELLS += [Cell(name, config, TUNING_SEEDS, stack=3, priority=15) for name, config in TUNING.items()]
