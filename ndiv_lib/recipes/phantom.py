@@ -209,9 +209,12 @@ _DECAYED = {
     for name, config in (("l1", _L1), ("l2", _L2))
 }
 _SHARES = {
-    f"{name}-p{p:g}": replace(config, second_probability=p)
-    for p in (0.1, 0.2, 0.3, 0.4)
-    for name, config in (("l1", _L1), ("l2", _L2))
+    f"l1-p{p:g}": replace(_L1, second_probability=p) for p in (0.1, 0.2, 0.3, 0.4)
+}  # rare answers are lost
+_REACH = {  # steps that reach four times as far find them
+    f"{name}-reach-p{p:g}": replace(config, second_probability=p, step_size=0.2)
+    for name, config, shares in (("l1", _L1, (0.1, 0.2, 0.3, 0.4, 0.5)), ("l2", _L2, (0.1, 0.3, 0.5)))
+    for p in shares
 }
 _RELEARNED = {
     f"{name}-relearned": replace(config, relearn_updates=3000) for name, config in (("l1", _L1), ("l2", _L2))
@@ -221,24 +224,8 @@ _ELSEWHERE = {
     "l2-sphere2": replace(_L2, latent="sphere", latent_dim=2, step_size=0.2),
     "l2-sphere8": replace(_L2, latent="sphere", latent_dim=8, step_size=0.2),
 }
-_MORE = {
-    "l1-sphere2": PRESETS["paper"],
-    "l2-scale2": replace(_L2, momentum_scale=2.0),
-    "l2-fixed": replace(
-        _L2, num_inputs=256
-    ),  # a fixed set of inputs, whose latents are drawn anew at every visit
-    "l2-kept": replace(_L2, num_inputs=256, keep_latents=True),  # or go on where they were
-}
-
 CELLS = [
     Cell(name, config, tuple(range(10)), stack=10, priority=priority)
-    for priority, group in (
-        (14, _MAIN),
-        (13, _DECAYED),
-        (12, _SHARES),
-        (11, _RELEARNED),
-        (10, _ELSEWHERE),
-        (5, _MORE),
-    )
+    for priority, group in enumerate((_ELSEWHERE, _REACH, _RELEARNED, _SHARES, _DECAYED, _MAIN), start=10)
     for name, config in group.items()
 ]
