@@ -181,6 +181,28 @@ def test_single_precision():
     assert (transform.analyze(there) - coefficients).abs().max() < 1e-4
 
 
+def test_everything_stays_on_its_device():
+    """On a device without values, which refuses to mix with any other; shapes and dtypes as elsewhere."""
+    place = {"device": "meta", "dtype": DOUBLE}
+    sphere, ball = SphericalTransform(3, device="meta"), ZernikeTransform(3, device="meta")
+    coefficients = sphere.analyze(torch.zeros(2, 8, 8, **place))
+    assert sphere.synthesize(coefficients).shape == (2, 8, 8)
+    moments = ball.analyze(torch.zeros(ball.weights.shape, **place))
+    assert ball.synthesize(moments).shape == ball.points.shape[:-1]
+    points = torch.zeros(5, 3, **place)
+    assert zernike_functions(3, points).shape == (5, 20)
+    assert zernike_moments(points, points[:, 0], max_degree=3).shape == moments.shape
+    assert zernike_radial(3, 1, points[:, 0], formula="printed").device.type == "meta"
+    assert spherical_harmonics(3, points[:, 0], points[:, 1], phase="printed").shape == (5, 16)
+    assert power_spectrum(moments, domain="ball").dtype == DOUBLE
+
+
+def test_a_compiled_transform():
+    transform, maps = SphericalTransform(3), drawn(2, 8, 8)
+    compiled = torch.compile(transform.analyze, backend="eager")
+    torch.testing.assert_close(compiled(maps), transform.analyze(maps))
+
+
 def test_moments_of_points_are_those_of_the_ball():
     """A sum over the grid's points, with its weights, is the transform."""
     ball = ZernikeTransform(5)
@@ -400,6 +422,7 @@ HALF = torch.tensor([0.5])
         ),
         (lambda: SPHERE.analyze(torch.zeros(6, 6)), TypeError, "another dtype"),
         (lambda: SPHERE.analyze(drawn(6, 6) * math.nan), ValueError, "finite maps"),
+        (lambda: SPHERE.analyze(drawn(0, 6, 6)), ValueError, "at least one entry in maps"),
         (lambda: SPHERE.synthesize(drawn(8, complex_=True)), ValueError, r"shape \(..., 9\)"),
         (lambda: SPHERE.synthesize(drawn(9)), TypeError, "complex coefficients"),
         (lambda: SPHERE.analyze([[0.0]]), TypeError, "to be a torch.Tensor"),

@@ -16,7 +16,13 @@ from ndiv_lib.spectral.orders import (
     zernike_orders,
     zernike_pairs,
 )
-from ndiv_lib.spectral.sphere import SphericalTransform, solid_harmonics, with_negative_orders
+from ndiv_lib.spectral.sphere import (
+    SphericalTransform,
+    driscoll_healy,
+    equiangular,
+    solid_harmonics,
+    with_negative_orders,
+)
 
 
 def zernike_radial(
@@ -109,9 +115,8 @@ def zernike_functions(
         formula: of the radial part, see :func:`~ndiv_lib.spectral.zernike_radial`; the harmonics carry their sign once.
 
     Returns:
-        Complex ``(*shape, num_moments)``, ordered as :func:`~ndiv_lib.spectral.zernike_orders`. Moments
-            are turned back into a function by
-        ``(zernike_functions(N, points) * moments).sum(-1)`` (Eq. 35).
+        Complex ``(*shape, num_moments)``, ordered as :func:`~ndiv_lib.spectral.zernike_orders`. Moments give a
+        function back by ``(zernike_functions(N, points) * moments).sum(-1)`` (Eq. 35).
 
     Raises:
         TypeError: for points that are not floating point, or a degree that is not an integer.
@@ -143,7 +148,7 @@ def zernike_moments(points: Tensor, weights: Tensor, *, max_degree: int) -> Tens
         max_degree: the largest ``n`` of a moment.
 
     Returns:
-        Complex ``(*batch, num_moments)``: the sum over points of the weight times the conjugate Zernike function.
+        Complex ``(*batch, num_moments)``, the sum over points of the weight times the conjugate Zernike function.
 
     Raises:
         TypeError: for points or weights that are not floating point or of two dtypes, or a degree that is not an integer.
@@ -223,25 +228,20 @@ class ZernikeTransform:
         factors = _radial_factors(max_degree, radius * radius, "orthonormal")
         radial = [radius**j * factors[n, j] for n, j in pairs for _ in range(2 * j + 1)]
         _, degree, order = zernike_orders(max_degree).T
+        polar, azimuth = equiangular(self._sphere.num_samples)
 
         self.max_degree, self.dtype = max_degree, dtype
         self.radius = radius.to(dtype).to(device)
         """Radius of every sphere."""
-        self.points = self._grid(radius).to(dtype).to(device)
+        self.points = (radius[:, None, None, None] * _directions(polar, azimuth)).to(dtype).to(device)
         """Cartesian places of the samples, ``(num_radii, num_samples, num_samples, 3)``."""
-        rings = torch.outer(weights * radius**2, self._sphere.weights.double().cpu()).to(dtype).to(device)
+        areas = driscoll_healy(polar) * (2 * math.pi / len(polar))
+        rings = torch.outer(weights * radius**2, areas).to(dtype).to(device)
         self.weights = rings[..., None].expand(self.points.shape[:-1])
         """Weight of every sample; all together have the ball's volume, 4 pi / 3."""
         self._radial = torch.stack(radial, 1).to(dtype).to(device)  # radius, moment
         self._radial_weights = (weights * radius**2).to(dtype).to(device)
         self._harmonic = (degree * degree + degree + order).to(device)
-
-    def _grid(self, radius: Tensor) -> Tensor:
-        polar, azimuth = (angle.double().cpu() for angle in (self._sphere.polar, self._sphere.azimuth))
-        x = torch.outer(polar.sin(), azimuth.cos())
-        y = torch.outer(polar.sin(), azimuth.sin())
-        z = polar.cos()[:, None].expand_as(x)
-        return radius[:, None, None, None] * torch.stack([x, y, z], -1)
 
     def analyze(self, values: Tensor) -> Tensor:
         """Moments of functions given at ``points`` (cGML, Eq. 36).
@@ -254,7 +254,7 @@ class ZernikeTransform:
 
         Raises:
             TypeError: for values of another dtype (integers too).
-            ValueError: for another grid or device, or (looked for on the CPU only) values that are not finite.
+            ValueError: for another grid or device, an empty batch, or (looked for on the CPU only) values that are not finite.
         """
         check_values(values, "values", tuple(self.points.shape[:-1]), self.dtype, self.points.device)
         shells = self._sphere.analyze(values)[..., self._harmonic]
@@ -282,6 +282,13 @@ class ZernikeTransform:
         shells = moments[..., None, :] * self._radial
         coefficients = shells.new_zeros(*shells.shape[:-1], (self.max_degree + 1) ** 2)
         return self._sphere.synthesize(coefficients.index_add(-1, self._harmonic, shells))
+
+
+def _directions(polar: Tensor, azimuth: Tensor) -> Tensor:
+    """Unit vectors ``(rows, columns, 3)``."""
+    x = torch.outer(polar.sin(), azimuth.cos())
+    y = torch.outer(polar.sin(), azimuth.sin())
+    return torch.stack([x, y, polar.cos()[:, None].expand_as(x)], -1)
 
 
 def _gauss_legendre(num: int) -> tuple[Tensor, Tensor]:

@@ -33,7 +33,7 @@ def zernike_orders(max_degree: int) -> Tensor:
     """``n``, degree and order of every Zernike function with ``n <= max_degree``, in the order of the moments.
 
     Returns:
-        Integers ``(num_moments, 3)``: 220 rows for ``max_degree`` 9, where the paper counts 100.
+        Integers ``(num_moments, 3)``, with 220 rows for ``max_degree`` 9, where the paper counts 100.
 
     Raises:
         TypeError: for a degree that is not an integer.
@@ -94,7 +94,7 @@ def power_spectrum(coefficients: Tensor, *, domain: Literal["sphere", "ball"]) -
         domain: ``"sphere"`` for spherical harmonics, ``"ball"`` for Zernike moments.
 
     Returns:
-        Real, at least 0: ``(*batch, max_degree + 1)`` on the sphere; on the ball one number for each pair of ``n`` and degree, in
+        Real ``(*batch, max_degree + 1)`` on the sphere, at least 0; on the ball one number for each pair of ``n`` and degree, in
         the order of :func:`~ndiv_lib.spectral.zernike_orders`.
 
     Raises:
@@ -175,6 +175,8 @@ def check_values(
         raise ValueError(
             f"expected {name} of shape (..., {', '.join(map(str, shape))}), got {tuple(values.shape)}."
         )
+    if not values.numel():
+        raise ValueError(f"expected at least one entry in {name}, got shape {tuple(values.shape)}.")
     if values.device != device:
         raise ValueError(f"expected {name} on {device}, got {values.device}; move it with .to(device).")
     if values_are_checked(values, None) and not bool(values.isfinite().all()):

@@ -159,18 +159,18 @@ class SphericalTransform:
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"expected dtype torch.float32 or torch.float64, got {dtype}.")
         self.max_degree, self.num_samples, self.dtype = max_degree, n, dtype
-        polar = (torch.arange(n, dtype=torch.float64) + 0.5) * (math.pi / n)
+        polar, azimuth = equiangular(n)
         north = polar[: (n + 1) // 2]  # a Legendre function is even or odd, so one half of the rows is enough
         rows = solid_harmonics(max_degree, north.sin(), north.cos(), torch.ones_like(north))
         table = north.new_zeros(max_degree + 1, max_degree + 1, len(north))  # order, degree, row
         for j, row in enumerate(rows):
             table[: j + 1, j] = row
-        ring = _driscoll_healy(polar) if weights == "driscoll_healy" else polar.sin() * (math.pi / n)
+        ring = driscoll_healy(polar) if weights == "driscoll_healy" else polar.sin() * (math.pi / n)
         orders = harmonic_orders(max_degree)
 
         self.polar = polar.to(dtype).to(device)
         """Polar angle of every row."""
-        self.azimuth = (torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)).to(dtype).to(device)
+        self.azimuth = azimuth.to(dtype).to(device)
         """Azimuth of every column."""
         self.weights = (ring * (2 * math.pi / n)).to(dtype).to(device)
         """Weight of a sample in every row; all samples of the sphere together have 4 pi."""
@@ -191,7 +191,7 @@ class SphericalTransform:
 
         Raises:
             TypeError: for maps of another dtype (integers too).
-            ValueError: for another grid or device, or (looked for on the CPU only) values that are not finite.
+            ValueError: for another grid or device, an empty batch, or (looked for on the CPU only) values that are not finite.
         """
         self._check(maps, "maps", (self.num_samples, self.num_samples))
         if maps.is_complex():
@@ -249,7 +249,13 @@ class SphericalTransform:
         check_values(values, name, shape, self.dtype, self._table.device)
 
 
-def _driscoll_healy(polar: Tensor) -> Tensor:
+def equiangular(n: int) -> tuple[Tensor, Tensor]:
+    """Polar angles of n rows, half a step away from the poles, and azimuths of n columns, in float64."""
+    steps = torch.arange(n, dtype=torch.float64)
+    return (steps + 0.5) * (math.pi / n), steps * (2 * math.pi / n)
+
+
+def driscoll_healy(polar: Tensor) -> Tensor:
     """Weights at equidistant polar angles, exact for polynomials of the cosine up to ``len(polar) - 1``.
 
     Driscoll and Healy's weights, placed halfway between the rows of their grid, are those of Fejér's first rule, which
