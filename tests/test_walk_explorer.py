@@ -1,12 +1,19 @@
 """The explorer of walks: what it refuses, and in Chromium that it walks as the library does, by click and by keyboard."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
 from ndiv_lib.cgml import infer
 from ndiv_lib.models import MLP
+from ndiv_lib.recipes import phantom, two_branches
+from ndiv_lib.reporting import style
+from ndiv_lib.reporting.results import load_arrays
 from ndiv_lib.reporting.walk_explorer import walk_explorer
 
+CHAPTER = Path(__file__).parents[1] / "notebooks" / "cgml_03_phantom_distributions.ipynb"
 COLORS = {"plain": "#f0a58f", "momentum": "#c8321e", "hybrid": "#6d1408"}
 MODES = "(x) => [[4 * x, x], [-4 * x, -x]]"
 
@@ -142,3 +149,33 @@ def test_it_fits_a_phone_and_keeps_the_size_of_its_type(show):
     page = show(explorer().markup, width=390)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.locator("svg text").first.evaluate("e => e.getBoundingClientRect().height") > 11
+
+
+@pytest.mark.browser
+def test_the_chapters_explorer_walks_as_the_recorded_networks_do(show):
+    models, arrays = two_branches.Models(phantom.Config(), [0]), load_arrays("phantom", "l2")
+    models.load_state_dict({name: torch.from_numpy(arrays[name]) for name in models.state_dict()})
+    models.requires_grad_(False)
+    cells = ["".join(cell["source"]) for cell in json.loads(CHAPTER.read_text())["cells"]]
+    (source,) = [cell for cell in cells if "The explorer:" in cell]
+    scope = {
+        "recorded_networks": lambda cell: models,
+        "walk_explorer": walk_explorer,
+        "two_branches": two_branches,
+        "style": style,
+        "RULES": phantom.RULES,
+    }
+    exec(source.replace("\nwalk_explorer(", "\nmade = walk_explorer("), scope)
+    page = show(scope["made"].markup)
+    features = models.encoder(torch.full((1, 1, 1), 0.8))
+    start = torch.full((1, 1, 1), 0.5)  # away from the watershed, where rounding would grow
+    page.locator("input").nth(1).evaluate("e => {e.value = 0.5; e.dispatchEvent(new Event('input'))}")
+    found = {
+        rule: infer(models.predictor, features, start, rule=rule, steps=20, latent="interval")[0].item()
+        for rule in phantom.RULES
+    }
+    assert ends(page) == pytest.approx(found, abs=2e-3)
+    latents = torch.tensor(found["hybrid"]).reshape(1, 1, 1)
+    side = "upper" if models.generator(features, latents)[0, 0, 0] > 0 else "lower"
+    assert f"hybrid: the {side} answer" in page.locator("[role=status]").inner_text()
+    assert not page.complaints

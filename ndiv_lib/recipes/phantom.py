@@ -221,8 +221,8 @@ _RELEARNED = {
 }
 _ELSEWHERE = {
     "l2-large": replace(_L2, step_size=0.4),
-    "l2-sphere2": replace(_L2, latent="sphere", latent_dim=2, step_size=0.2),
     "l2-sphere8": replace(_L2, latent="sphere", latent_dim=8, step_size=0.2),
+    "l2-sphere2": replace(_L2, latent="sphere", latent_dim=2, step_size=0.2),
 }
 CELLS = [
     Cell(name, config, tuple(range(10)), stack=10, priority=priority)
