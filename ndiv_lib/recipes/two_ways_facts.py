@@ -219,7 +219,7 @@ def run(config: Config, seeds: Sequence[int]) -> Measured:
 
 def smoke(config: Config) -> Config:
     """Narrow networks, few queries."""
-    return replace(config, width=2, num_queries=5)
+    return replace(config, width=2, steps=2, num_queries=5)
 
 
 _WALK = Config(fact="walk", image_size=32, width=8, steps=4)  # before the walk has come to rest
