@@ -1,6 +1,6 @@
 """Diverse generation in PyTorch: normalized diversification, the methods around it, and how to measure diversity."""
 
-from ndiv_lib import adversarial, baselines, cgml, data, metrics, models, training
+from ndiv_lib import adversarial, baselines, cgml, data, metrics, models, spectral, training
 from ndiv_lib.activations import record_activations
 from ndiv_lib.diagnosis import diagnose
 from ndiv_lib.distances import normalized_distances, pairwise_distances
@@ -28,5 +28,6 @@ __all__ = [
     "normalized_distances",
     "pairwise_distances",
     "record_activations",
+    "spectral",
     "training",
 ]
