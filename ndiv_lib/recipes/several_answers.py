@@ -356,6 +356,10 @@ CHOSEN: dict[str, Config] = {  # the best of the trials
 }
 # at equal updates of the generator, not at equal operations
 EQUAL_UPDATES = {name: replace(CHOSEN[name], operations=0.0) for name in ("gan", "vae")}
+UPDATES_OF_CHOSEN = {
+    "search": 500,
+    "gan": 1600,
+}  # in the operations above; the same for small networks and large
 ARCHITECTURES: dict[str, Config] = {
     f"{method}-width{width}-depth{depth}": replace(
         CHOSEN[method],
@@ -363,6 +367,8 @@ ARCHITECTURES: dict[str, Config] = {
         depth=depth,
         predictor_width=width,
         num_checks=1,
+        operations=0.0,
+        num_updates=UPDATES_OF_CHOSEN[method],
     )
     for method, width, depth in product(("search", "gan"), (16, 64), (2, 4))
 }
