@@ -95,3 +95,30 @@ def test_the_printed_variance_does_not_grow_off_the_data():
             assert values(f"printed-half-n{noise:g}-w{penalty:g}", "ratio").max() < recipe.GROWTH
     assert values("printed", "ratio").max() < recipe.GROWTH
     assert np.median(values("printed", "spearman")) < 0.5
+
+
+def test_three_measures_reach_all_three_numbers_in_every_seed():
+    for measure in ("heads", "ensemble", "process"):
+        assert values(measure, "reached").min() == 3, measure
+    assert values("printed", "reached").max() == 1  # coverage, which scaling gives to all
+    assert 1 < np.median(values("encoder", "reached")) < 3
+
+
+def test_no_interval_holds_what_it_should_off_the_data():
+    for measure in recipe.WINNERS:
+        assert np.median(values(measure, "coverage_off")) < 0.5
+
+
+def test_growth_follows_the_data_and_not_the_input():
+    """A control: trained as far as it is asked, the same measure grows thirty times less. Edges alone may pass three."""
+    for measure in ("heads", "process"):
+        assert 30 * values(f"whole-{measure}", "ratio").max() < values(measure, "ratio").min()
+    assert values("whole-process", "ratio").max() < recipe.GROWTH < np.median(values("whole-heads", "ratio"))
+
+
+def test_noisy_answers_fall_outside_where_their_noise_is_dropped():
+    dropped, kept, heads = (
+        values(f"noisy-{name}", "coverage_unscaled") for name in ("printed", "alpha", "heads")
+    )
+    assert dropped.max() < 0.5 < 0.85 < min(kept.min(), heads.min())
+    assert values("noisy-alpha", "ratio").max() < recipe.GROWTH
