@@ -63,9 +63,8 @@ def test_the_stacked_loop_is_latent_search():
     """Same weights, batches and starts: after six batches the class and the recipe have the same weights."""
     config = two_branches.Config(penalty_weight=0.0, num_updates=6, **recipe.SHORT)
     seed, before = 5, two_branches.Models(config, [5])
-    draws, joined = StackedDraws([seed], stream=2), []
-    for stacked in (before.generator.network, before.predictor.network):
-        joined.append(Unstacked(stacked))
+    draws = StackedDraws([seed], stream=2)
+    joined = [Unstacked(part.network) for part in (before.generator, before.predictor)]
     search = LatentSearch(
         before.encoder.unstack(0),
         *joined,
