@@ -114,3 +114,10 @@ def test_the_chosen_setting_is_the_best_of_its_trials(method):
     best = min(scores, key=scores.get)
     chosen = recipe.CHOSEN[method]
     assert replace(chosen, operations=best.operations, num_checks=best.num_checks) == best
+
+
+def test_the_predictor_errs_more_in_every_larger_latent_space():
+    """App. 3.9 says so, App. 1 denies it (errata)."""
+    errors = [load("several_answers", f"dim-{dim}").values["predictor_error"] for dim in recipe.DIMS]
+    assert np.all(np.diff(np.median(errors, axis=1)) > 0.1)
+    assert min(errors[-1]) > 1.5 * max(errors[1])
