@@ -524,7 +524,7 @@ VARIANTS: dict[str, Config] = {
 BOXES: dict[str, Config] = {
     f"cgml-box{100 * share:.0f}": replace(CGML_BOX, overlay=0.0, box=share) for share in SHARES
 }
-# Added after the first shares were seen: the setting of the small digits, with a latent of three entries, on MNIST; and shares there
+# Added after the first shares were seen: MNIST in the setting of the small digits, with a latent of three entries
 BOXES_LATER: dict[str, Config] = {
     "cgml-box30-small_latent": replace(
         BOXES["cgml-box30"], latent_dim=3, latent_gain=5.0, step_size=5.0, step_decay=0.6
