@@ -176,6 +176,6 @@ def test_the_chapters_explorer_walks_as_the_recorded_networks_do(show):
     }
     assert ends(page) == pytest.approx(found, abs=2e-3)
     latents = torch.tensor(found["hybrid"]).reshape(1, 1, 1)
-    side = "upper" if models.generator(features, latents)[0, 0, 0] > 0 else "lower"
+    side = "positive" if models.generator(features, latents)[0, 0, 0] > 0 else "negative"
     assert f"hybrid: the {side} answer" in page.locator("[role=status]").inner_text()
     assert not page.complaints

@@ -40,7 +40,7 @@ const answer = (net, h, x, z) => {
   const mean = (a) => a.reduce((s, v) => s + Math.abs(v), 0) / a.length;
   const half = mean(modes[0].map((v, i) => v - modes[1][i])) / 2;
   const [up, down] = modes.map((mode) => mean(mode.map((v, i) => v - y[i])) / half);
-  return Math.min(up, down) > MISSED ? "neither answer" : up < down ? "the upper answer" : "the lower answer";
+  return Math.min(up, down) > MISSED ? "neither answer" : up < down ? "the positive answer" : "the negative answer";
 };
 const add = (tag, attributes, text) => {
   const element = svg.appendChild(document.createElementNS("http://www.w3.org/2000/svg", tag));
@@ -173,7 +173,7 @@ def walk_explorer(
     Args:
         networks: name to an ``encoder`` of one input, and a ``generator`` and a ``predictor`` of its features and one latent,
             each a list of layers: weights ``(in, out)`` and biases ``(out)``. A select chooses among the names.
-        modes: a JavaScript function of the input that returns both right answers, the upper one first.
+        modes: a JavaScript function of the input that returns both right answers, the positive one first.
         missed: an output further from both than this share of half their distance is neither.
         rules: ``plain``, ``momentum`` and ``hybrid`` to their colors.
         inputs: ends of the horizontal axis of the map.
