@@ -285,7 +285,7 @@ def right(features, latents):
         (lambda: cgml.generator_loss(torch.ones(3), penalty_weight=1.0), ValueError, "undisturbed"),
         (lambda: cgml.generator_loss(torch.ones(3), penalty_weight=-1.0), ValueError, "penalty_weight"),
         (lambda: cgml.latent_update(torch.ones(3, 3), torch.ones(3, 2), rule="fast"), ValueError, "rule"),
-        (lambda: cgml.infer(right, None, torch.ones(3, 2), rule="hybird"), ValueError, "'hybrid'"),
+        (lambda: cgml.infer(right, None, torch.ones(3, 2), rule="mixed"), ValueError, "'hybrid'"),
         (lambda: cgml.infer(right, None, torch.ones(3, 2)), ValueError, "unit sphere"),
         (lambda: cgml.infer(right, None, torch.full((3, 2), float("nan"))), ValueError, "unit sphere"),
         (lambda: cgml.infer(right, None, torch.ones(3, 2), steps=0, latent="interval"), ValueError, "steps"),

@@ -273,7 +273,7 @@ def walk_rates(inputs: Tensor, outputs: Tensor) -> dict[str, list[float]]:
     distances = (outputs[..., None, :] - modes).abs().mean(-1)
     half, nearest = modes[..., 0, :].abs().mean(-1), distances.min(-1).values
     return {
-        "phantom_rate": (nearest > MISSED * half).float().mean(1).tolist(),
+        "phantom_rate": (~(nearest <= MISSED * half)).float().mean(1).tolist(),
         "center_rate": (outputs.abs().mean(-1) < CENTER * half).float().mean(1).tolist(),
         "error": nearest.mean(1).tolist(),
         "median_error": nearest.median(1).values.tolist(),
