@@ -85,7 +85,7 @@ class SkipGenerator(nn.Module):
     Args:
         latent_dim: entries of a latent; by default what the paper uses at this image size.
         skips: whether the encoder's maps join; without them it is the decoder of context encoders.
-        image_size, channels, width, weight_std, generator: as for :class:`SkipEncoder`.
+        image_size, channels, width, weight_std, generator: as for :class:`~ndiv_lib.models.SkipEncoder`.
 
     Raises:
         ValueError: for another image size; when called, for latents of another shape.
@@ -145,7 +145,7 @@ class CodePredictor(nn.Module):
     Args:
         latent_dim: entries of a latent; by default what the paper uses at this image size.
         hidden: width of the hidden layers.
-        image_size, width, weight_std, generator: as for :class:`SkipEncoder`.
+        image_size, width, weight_std, generator: as for :class:`~ndiv_lib.models.SkipEncoder`.
 
     Raises:
         ValueError: for another image size; when called, for latents of another shape.

@@ -323,7 +323,7 @@ def walk(config: Config, models: LatentSearch, task: Task, generator: torch.Gene
 
 @torch.no_grad()
 def wander(config: Config, models: LatentSearch, task: Task, generator: torch.Generator) -> Tensor:
-    """As :func:`walk`, but every step goes in a random direction, as far as Eq. 4 would: a null."""
+    """As :func:`~ndiv_lib.recipes.two_ways.walk`, but every step goes in a random direction, as far as Eq. 4 would: a null."""
     features = models.encoder(task.seen)
     latents = [draw_latents(len(task.seen), config.latent_dim, latent=config.latent, generator=generator)]
     for _ in range(config.inference_steps):
