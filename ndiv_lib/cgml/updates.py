@@ -201,7 +201,7 @@ def predictor_loss(
         penalty_weight: w >= 0 (alpha in print, one of three).
 
     Returns:
-        A scalar: the mean over samples and entries.
+        The mean over samples and entries, a scalar.
 
     Raises:
         TypeError: for tensors that are not floating point.
@@ -240,7 +240,7 @@ def generator_loss(
         penalty_weight: w >= 0.
 
     Returns:
-        A scalar: the mean over samples.
+        The mean over samples, a scalar.
 
     Raises:
         TypeError: for tensors that are not floating point.
