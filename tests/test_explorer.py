@@ -43,25 +43,6 @@ def test_starts_and_limits_are_checked():
         explorer(limits=(0, 1))
 
 
-@pytest.fixture
-def show(browser):
-    """Open markup as a page of the given width; what it requests and complains about is in `page.complaints`."""
-    contexts = []
-
-    def open_page(markup: str, width: int = 800):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}))
-        page = contexts[-1].new_page()
-        page.complaints = []
-        page.on("request", lambda request: page.complaints.append(request.url))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.set_content(f"<!doctype html><html><body>{markup}</body></html>")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
 def marks(page):
     return [float(one.get_attribute("data-mark")) for one in page.locator("circle").all()]
 

@@ -74,25 +74,6 @@ def test_what_it_refuses():
         )
 
 
-@pytest.fixture
-def show(browser):
-    """Open markup as a page of the given width; what it requests and complains about is in `page.complaints`."""
-    contexts = []
-
-    def open_page(markup: str, width: int = 800):
-        contexts.append(browser.new_context(viewport={"width": width, "height": 900}))
-        page = contexts[-1].new_page()
-        page.complaints = []
-        page.on("request", lambda request: page.complaints.append(request.url))
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.set_content(f"<!doctype html><html><body>{markup}</body></html>")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
 def ends(page):
     circles = page.locator("circle[data-rule]").all()
     return {one.get_attribute("data-rule"): float(one.get_attribute("data-end")) for one in circles}
