@@ -1,7 +1,7 @@
 """Data: toy distributions, and the real sets that `data_scripts/` prepares."""
 
 from ndiv_lib.data.digits import DigitsSplit, load_digits_split
-from ndiv_lib.data.images import ImageSet, describe_images, load_images
+from ndiv_lib.data.images import ImageSet, Pairs, describe_images, load_bytes, load_images, load_pairs
 from ndiv_lib.data.one_to_many import ModesFound, OneToMany, Samples
 from ndiv_lib.data.toy import (
     branch_modes,
@@ -24,6 +24,7 @@ __all__ = [
     "ImageSet",
     "ModesFound",
     "OneToMany",
+    "Pairs",
     "Samples",
     "branch_modes",
     "conditional_centers",
@@ -34,8 +35,10 @@ __all__ = [
     "inside_donut",
     "inside_hi",
     "inside_uneven_ring",
+    "load_bytes",
     "load_digits_split",
     "load_images",
+    "load_pairs",
     "ring_centers",
     "sample_donut",
     "sample_gaussians",

@@ -1,7 +1,7 @@
 """Real image sets, as `data_scripts/` prepares them under `$NDIV_DATA` (default `data/`).
 
-A set is a folder with `train.npz`, `test.npz` (images and labels, uint8) and `manifest.json`. Its procedural
-twin has the same layout and comes through the same loader; `describe_images(name).twin` tells them apart.
+A set is a folder with one `.npz` of bytes for each split and `manifest.json`. Its procedural twin has the same
+layout and comes through the same loader; `describe_images(name).twin` tells them apart.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,8 +19,16 @@ from torch import Tensor
 
 from ndiv_lib._checks import check_choice
 
-IMAGE_SHAPES = {"cifar10": (3, 32, 32), "mnist": (1, 28, 28)}
+IMAGE_SHAPES = {
+    "celeba": (3, 64, 64),
+    "cifar10": (3, 32, 32),
+    "fashion_mnist": (1, 28, 28),
+    "mnist": (1, 28, 28),
+    "stl10": (3, 96, 96),
+}
+PAIR_SHAPES = {"facades": (3, 256, 256), "maps": (3, 256, 256)}
 SPLITS = ("train", "test")
+MORE_SPLITS = {"celeba": ("train", "valid", "test"), "stl10": ("train", "test", "unlabeled")}
 LAYOUT = 1  # of the prepared folder; data_scripts/_common.py writes it
 
 
@@ -37,41 +46,70 @@ class ImageSet:
     num_images: dict[str, int]
 
 
+class Pairs(NamedTuple):
+    """Photos and the maps they belong to, both float32 (n, 3, 256, 256) in [-1, 1]; row i is one pair."""
+
+    photos: Tensor
+    maps: Tensor
+
+
+def load_bytes(name: str, split: str, *, root: str | os.PathLike[str] | None = None) -> tuple[Tensor, Tensor]:
+    """Load a prepared image set as bytes: images uint8 (n, channels, height, width), labels int64 (n,).
+
+    ``name`` is "mnist" or "fashion_mnist" (1x28x28), "cifar10" (3x32x32), "celeba" (3x64x64) or "stl10"
+    (3x96x96; all colors RGB). ``split`` is "train" or "test"; "celeba" has "valid" too, "stl10" "unlabeled". Images come
+    in the published order. Where a set has no classes ("celeba", and "unlabeled" of "stl10") every label is -1.
+    ``root`` is the data folder, by default ``$NDIV_DATA``, else ``data``.
+
+    A quarter of the memory of `load_images`: what trains on a large set keeps it like this, and turns each batch
+    into numbers in [-1, 1] by ``batch.float().div(127.5).sub(1)``.
+
+    Raises ``FileNotFoundError`` naming the script to run if the set is not in place, and ``ValueError`` for an
+    unknown name or split and for files that are damaged or not what the manifest describes.
+
+    >>> load_bytes("stl10", "train", root="nowhere")
+    Traceback (most recent call last):
+    FileNotFoundError: nowhere/stl10: stl10 is not in place; prepare it with `python data_scripts/stl10.py ...
+    """
+    check_choice(name, "name", sorted(IMAGE_SHAPES))
+    arrays = _load_arrays(name, split, root)
+    images = arrays["images"]
+    labels = arrays.get("labels")
+    if labels is None:
+        return images, torch.full((len(images),), -1)
+    return images, labels.long()
+
+
 def load_images(
     name: str, split: str, *, root: str | os.PathLike[str] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Load a prepared image set: images float32 (n, channels, height, width) in [-1, 1], labels int64 (n,).
 
-    ``name`` is "mnist" (1x28x28) or "cifar10" (3x32x32, RGB), ``split`` "train" or "test", in the published
-    order. ``root`` is the data folder, by default ``$NDIV_DATA``, else ``data``.
-
-    Raises ``FileNotFoundError`` naming the script to run if it is not in place, and ``ValueError`` for an
-    unknown name or split and for files that are damaged or not what the manifest describes.
+    Names, splits, labels and errors are those of `load_bytes`.
 
     >>> load_images("mnist", "train", root="nowhere")
     Traceback (most recent call last):
     FileNotFoundError: nowhere/mnist: mnist is not in place; prepare it with `python data_scripts/mnist.py ...
     """
-    check_choice(split, "split", SPLITS)
-    num_images = describe_images(name, root=root).num_images[split]
-    folder = data_root(root) / name
-    path = folder / f"{split}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images, labels = arrays["images"], arrays["labels"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: missing or damaged ({error}); {_prepare(folder)}.") from error
+    images, labels = load_bytes(name, split, root=root)
+    return _as_floats(images), labels
 
-    channels, height, width = IMAGE_SHAPES[name]
-    stored = (num_images, height, width) + ((channels,) if channels > 1 else ())
-    expected = f"uint8 images {stored} and uint8 labels {(num_images,)}"
-    got = f"{images.dtype} images {images.shape} and {labels.dtype} labels {labels.shape}"
-    if got != expected:
-        raise ValueError(f"{path}: expected {expected}, got {got}; {_prepare(folder)}.")
 
-    pixels = torch.from_numpy(images).view(num_images, height, width, channels).permute(0, 3, 1, 2)
-    # Contiguous while still bytes: a quarter of the memory traffic.
-    return pixels.contiguous().float().div_(127.5).sub_(1), torch.from_numpy(labels).long()
+def load_pairs(name: str, split: str, *, root: str | os.PathLike[str] | None = None) -> Pairs:
+    """Load pairs of a photo and a map of it: `Pairs` of float32 (n, 3, 256, 256) in [-1, 1], RGB.
+
+    ``name`` is "facades" (photos of house fronts, label maps drawn in colors) or "maps" (aerial photos, street
+    maps), ``split`` "train" or "test".
+
+    Raises as `load_bytes` does.
+
+    >>> load_pairs("facades", "train", root="nowhere")
+    Traceback (most recent call last):
+    FileNotFoundError: nowhere/facades: facades is not in place; prepare it with `python data_scripts/facades.py ...
+    """
+    check_choice(name, "name", sorted(PAIR_SHAPES))
+    arrays = _load_arrays(name, split, root)
+    return Pairs(_as_floats(arrays["photos"]), _as_floats(arrays["maps"]))
 
 
 def describe_images(name: str, *, root: str | os.PathLike[str] | None = None) -> ImageSet:
@@ -82,27 +120,9 @@ def describe_images(name: str, *, root: str | os.PathLike[str] | None = None) ->
 
     >>> describe_images("imagenet")
     Traceback (most recent call last):
-    ValueError: expected name to be one of 'cifar10', 'mnist', got 'imagenet'.
+    ValueError: expected name to be one of 'celeba', 'cifar10', ..., got 'imagenet'.
     """
-    check_choice(name, "name", sorted(IMAGE_SHAPES))
-    folder = data_root(root) / name
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest["name"], manifest["layout"]
-        if found != (name, LAYOUT):
-            raise ValueError(f"expected {name} in layout {LAYOUT}, got {found[0]} in layout {found[1]}")
-        return ImageSet(
-            **{key: manifest[key] for key in ("name", "title", "twin", "source", "license", "citation")},
-            class_names=tuple(manifest["class_names"]),
-            num_images={split: manifest["arrays"][f"{split}/labels"]["shape"][0] for split in SPLITS},
-        )
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(f"{folder}: {name} is not in place; {_prepare(folder)}.") from error
-    except (ValueError, LookupError, TypeError) as error:
-        raise ValueError(
-            f"{path}: not the manifest of a prepared set ({error}); {_prepare(folder)}."
-        ) from error
+    return _describe(name, root)[0]
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -114,8 +134,78 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     return Path(root if root is not None else os.environ.get("NDIV_DATA") or "data")
 
 
+def _describe(
+    name: str, root: str | os.PathLike[str] | None
+) -> tuple[ImageSet, dict[str, dict[str, tuple[int, ...]]]]:
+    """The manifest as an `ImageSet`, and the shape of every stored array by split and key."""
+    check_choice(name, "name", sorted(IMAGE_SHAPES | PAIR_SHAPES))
+    folder = data_root(root) / name
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = manifest["name"], manifest["layout"]
+        if found != (name, LAYOUT):
+            raise ValueError(f"expected {name} in layout {LAYOUT}, got {found[0]} in layout {found[1]}")
+        shapes: dict[str, dict[str, tuple[int, ...]]] = {split: {} for split in MORE_SPLITS.get(name, SPLITS)}
+        for place, array in manifest["arrays"].items():
+            split, key = place.split("/")
+            shapes[split][key] = tuple(array["shape"])
+        first = "photos" if name in PAIR_SHAPES else "images"
+        described = ImageSet(
+            **{key: manifest[key] for key in ("name", "title", "twin", "source", "license", "citation")},
+            class_names=tuple(manifest["class_names"]),
+            num_images={split: arrays[first][0] for split, arrays in shapes.items()},
+        )
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{folder}: {name} is not in place; {_prepare(folder)}.") from error
+    except NotADirectoryError as error:
+        raise FileNotFoundError(
+            f"{folder}: {name} is not in place, because there is a file where a folder should be; "
+            f"set NDIV_DATA to a folder, and {_prepare(folder)}."
+        ) from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: not the manifest of a prepared set ({error}); {_prepare(folder)}."
+        ) from error
+    return described, shapes
+
+
+def _load_arrays(name: str, split: str, root: str | os.PathLike[str] | None) -> dict[str, Tensor]:
+    """The arrays of a split as the manifest describes them: images (n, channels, height, width), all uint8."""
+    check_choice(split, "split", MORE_SPLITS.get(name, SPLITS))
+    described, shapes = _describe(name, root)
+    folder = data_root(root) / name
+    path = folder / f"{split}.npz"
+    channels, height, width = (IMAGE_SHAPES | PAIR_SHAPES)[name]
+    pixels = (height, width) + ((channels,) if channels > 1 else ())
+    count = described.num_images[split]
+    wanted = {
+        key: (count,) if key == "labels" else (count, *pixels) for key in shapes[split] if key != "attributes"
+    }
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in wanted}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: missing or damaged ({error}); {_prepare(folder)}.") from error
+    expected = " and ".join(f"uint8 {key} {shape}" for key, shape in wanted.items())
+    got = " and ".join(f"{array.dtype} {key} {array.shape}" for key, array in arrays.items())
+    if got != expected:
+        raise ValueError(f"{path}: expected {expected}, got {got}; {_prepare(folder)}.")
+    return {key: _channels_first(array, key, channels) for key, array in arrays.items()}
+
+
+def _channels_first(array: Any, key: str, channels: int) -> Tensor:
+    if key == "labels":
+        return torch.from_numpy(array)
+    return torch.from_numpy(array).view(*array.shape[:3], channels).permute(0, 3, 1, 2).contiguous()
+
+
+def _as_floats(pixels: Tensor) -> Tensor:
+    return pixels.float().div_(127.5).sub_(1)
+
+
 def _prepare(folder: Path) -> str:
     return (
-        f"prepare it with `python data_scripts/{folder.name}.py --from DIR --to {folder.parent}`, "
-        "or a small stand-in with `--twin` in place of `--from DIR`"
+        f"prepare it with `python data_scripts/{folder.name}.py --to {folder.parent}`, with `--from DIR` too if the "
+        "files are at hand, or with `--twin` for a small stand-in"
     )
