@@ -22,15 +22,18 @@ ROW = {part: row for row, parts in enumerate(ROWS) for part in parts}
 
 HEAVY = (
     "IPython",
+    "accelerate",
     "ipywidgets",
     "lpips",
     "matplotlib",
     "pandas",
     "PIL",
     "pooch",
+    "safetensors",
     "scipy",
     "seaborn",
     "sklearn",
+    "tensorboard",
     "torchmetrics",
 )
 HEAVY += ("torchvision", "tyro", "yaml")
