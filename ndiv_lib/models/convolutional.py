@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ndiv_lib._checks import check_choice
+from ndiv_lib.models._shared import SMALLEST, check_images, check_labels, check_latents
 
-_SMALLEST = 4  # side of the first and last feature maps
 _SIZES = (8, 16, 32)
 
 
@@ -52,8 +52,8 @@ class ConvGenerator(nn.Module):
         super().__init__()
         widths = _widths(image_size, width)[::-1]
         self.latent_dim, self.num_classes = latent_dim, num_classes
-        self.first = nn.Linear(latent_dim, widths[0] * _SMALLEST**2)
-        self.embedding = nn.Embedding(num_classes, widths[0] * _SMALLEST**2) if num_classes else None
+        self.first = nn.Linear(latent_dim, widths[0] * SMALLEST**2)
+        self.embedding = nn.Embedding(num_classes, widths[0] * SMALLEST**2) if num_classes else None
         self.blocks = nn.ModuleList(
             nn.Conv2d(fan_in, fan_out, 3, padding=1) for fan_in, fan_out in pairwise(widths)
         )
@@ -62,12 +62,12 @@ class ConvGenerator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latents ``(n, latent_dim)`` and labels ``(n,)`` to images ``(n, channels, image_size, image_size)`` in [-1, 1]."""
-        _check_latents(latents, self.latent_dim)
-        _check_labels(labels, len(latents), self.num_classes)
+        check_latents(latents, self.latent_dim)
+        check_labels(labels, len(latents), self.num_classes)
         features = self.first(latents)
         if self.embedding is not None:
             features = features + self.embedding(labels)
-        maps = F.leaky_relu(features, 0.2).unflatten(1, (-1, _SMALLEST, _SMALLEST))
+        maps = F.leaky_relu(features, 0.2).unflatten(1, (-1, SMALLEST, SMALLEST))
         for block in self.blocks:
             maps = F.leaky_relu(block(F.interpolate(maps, scale_factor=2)), 0.2)
         return self.last(maps).tanh()
@@ -119,8 +119,8 @@ class TransposedGenerator(nn.Module):
         self.latent_dim, self.num_classes = latent_dim, num_classes
         self.condition_repeats, self.condition_scale = condition_repeats, condition_scale
         first = nn.Sequential(
-            nn.Linear(latent_dim + condition_repeats * num_classes, widths[0] * _SMALLEST**2),
-            nn.Unflatten(1, (widths[0], _SMALLEST, _SMALLEST)),
+            nn.Linear(latent_dim + condition_repeats * num_classes, widths[0] * SMALLEST**2),
+            nn.Unflatten(1, (widths[0], SMALLEST, SMALLEST)),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(),
         )
@@ -137,8 +137,8 @@ class TransposedGenerator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map latents ``(n, latent_dim)`` and labels ``(n,)`` to images ``(n, channels, image_size, image_size)`` in [-1, 1]."""
-        _check_latents(latents, self.latent_dim)
-        _check_labels(labels, len(latents), self.num_classes)
+        check_latents(latents, self.latent_dim)
+        check_labels(labels, len(latents), self.num_classes)
         maps = latents
         if labels is not None:
             one_hot = self.condition_scale * F.one_hot(labels, self.num_classes).to(latents)
@@ -187,18 +187,15 @@ class ConvDiscriminator(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Conv2d(fan_in, fan_out, 4, stride=2, padding=1) for fan_in, fan_out in pairwise(widths)
         )
-        num_features = widths[-1] * _SMALLEST**2
+        num_features = widths[-1] * SMALLEST**2
         self.last = nn.Linear(num_features, 1)
         self.embedding = nn.Embedding(num_classes, num_features) if num_classes else None
         _initialize(self, generator)
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Map images ``(n, channels, image_size, image_size)`` and labels ``(n,)`` to logits ``(n,)``."""
-        if images.shape[1:] != self.shape:
-            raise ValueError(
-                f"expected images of shape (n, {', '.join(map(str, self.shape))}), got {tuple(images.shape)}."
-            )
-        _check_labels(labels, len(images), self.num_classes)
+        check_images(images, self.shape)
+        check_labels(labels, len(images), self.num_classes)
         features = self.features(images)
         logits = self.last(features)[:, 0]
         if self.embedding is not None:
@@ -217,27 +214,6 @@ def _widths(image_size: int, width: int) -> list[int]:
     check_choice(image_size, "image_size", _SIZES)
     num_blocks = _SIZES.index(image_size) + 1
     return [width, *(width * 2**block for block in range(num_blocks))]
-
-
-def _check_latents(latents: Tensor, latent_dim: int) -> None:
-    if latents.ndim != 2 or latents.shape[1] != latent_dim:
-        raise ValueError(f"expected latents of shape (n, {latent_dim}), got {tuple(latents.shape)}.")
-
-
-def _check_labels(labels: Tensor | None, n: int, num_classes: int) -> None:
-    if num_classes == 0 and labels is not None:
-        raise ValueError(
-            "expected no labels, as this network was made without classes; make it with num_classes."
-        )
-    if num_classes == 0:
-        return
-    if labels is None or labels.shape != (n,) or labels.is_floating_point():
-        got = "none" if labels is None else f"{labels.dtype} of shape {tuple(labels.shape)}"
-        raise ValueError(f"expected one integer label for each of {n} samples, got {got}.")
-    if labels.device.type == "cpu" and n and not bool(((labels >= 0) & (labels < num_classes)).all()):
-        raise ValueError(
-            f"expected labels in [0, {num_classes}), got {int(labels.min())} to {int(labels.max())}."
-        )
 
 
 def _initialize(network: nn.Module, generator: torch.Generator | None) -> None:

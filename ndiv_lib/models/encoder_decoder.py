@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ndiv_lib._checks import check_choice
+from ndiv_lib._checks import check_choice, check_floating, check_integer
 
 LATENT_DIMS = {32: 10, 64: 16, 128: 32, 256: 64}  # image size to entries of a latent, App. 3.1
 _SMALLEST = 4  # side of the code
@@ -36,7 +36,8 @@ class SkipEncoder(nn.Module):
         generator: source of the initial weights; torch's global one if not given.
 
     Raises:
-        ValueError: for another image size; when called, for images of another shape.
+        TypeError: for a width that is no integer; when called, for images that are not floating point.
+        ValueError: for another image size, a width below 1; when called, for images of another shape.
 
     Example:
         >>> import torch
@@ -65,6 +66,7 @@ class SkipEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Map images ``(n, channels, size, size)`` to the code ``(n, 8 width, 4, 4)`` and the skips, deepest first."""
+        check_floating(images, "images in [-1, 1]")
         if images.shape[1:] != self.shape:
             raise ValueError(
                 f"expected images of shape (n, {', '.join(map(str, self.shape))}), got {tuple(images.shape)}."
@@ -191,6 +193,7 @@ def _check_size(image_size: int) -> int:
 def _widths(image_size: int, width: int) -> list[int]:
     """Channels of the maps, the largest maps first: 32 pixels and width 4 give 8, 16, 32."""
     depth = int(math.log2(_check_size(image_size) // _SMALLEST))
+    check_integer(width, "width", least=1)
     return [width * multiple for multiple in _MULTIPLES[-depth:]]
 
 
