@@ -125,7 +125,8 @@ def gradient_penalty(
             f"expected real and fake of one shape, got {tuple(real.shape)} and {tuple(fake.shape)}."
         )
     shape = (len(real), *[1] * (real.ndim - 1))
-    place = torch.rand(shape, generator=generator, dtype=real.dtype).to(real.device)
+    drawn_on = real.device if generator is None else generator.device
+    place = torch.rand(shape, generator=generator, dtype=real.dtype, device=drawn_on).to(real.device)
     norms = (
         _input_gradients(discriminator, torch.lerp(real.detach(), fake.detach(), place))
         .flatten(1)
