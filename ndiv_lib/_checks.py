@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection
+from numbers import Real
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
 
-def check_floating(tensor: object, name: str, *, min_dims: int = 1) -> None:
-    """Raise ``TypeError`` unless ``tensor`` is a floating-point tensor, ``ValueError`` if it has too few dimensions."""
+def check_tensor(tensor: object, name: str) -> None:
+    """Raise ``TypeError`` unless ``tensor`` is one."""
     if not isinstance(tensor, Tensor):
         raise TypeError(
             f"expected {name} to be a torch.Tensor, got {type(tensor).__name__}; convert it with torch.as_tensor()."
         )
+
+
+def check_floating(tensor: object, name: str, *, min_dims: int = 1) -> None:
+    """Raise ``TypeError`` unless ``tensor`` is a floating-point tensor, ``ValueError`` if it has too few dimensions."""
+    check_tensor(tensor, name)
+    assert isinstance(tensor, Tensor)
     if not tensor.is_floating_point():
         raise TypeError(
             f"expected {name} to be floating point, got {tensor.dtype}; convert it with .float()."
@@ -58,8 +65,18 @@ def check_two_sets(real: Tensor, generated: Tensor, *, fewest: int, reason: str)
             )
 
 
+def check_integer(value: object, name: str, *, least: int | None = None) -> None:
+    """Raise ``TypeError`` unless ``value`` is an integer, ``ValueError`` if it is below ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected {name} to be an integer, got {value!r}.")
+    if least is not None and value < least:
+        raise ValueError(f"expected {name} >= {least}, got {value}.")
+
+
 def check_positive(value: float, name: str, *, allow_zero: bool = False) -> None:
-    """Raise ``ValueError`` unless ``value`` is positive (or zero, if allowed)."""
+    """Raise ``TypeError`` unless ``value`` is a number, ``ValueError`` unless it is positive (or zero, if allowed)."""
+    if not isinstance(value, Real | Tensor):
+        raise TypeError(f"expected {name} to be a number, got {value!r}.")
     if not (value > 0 or (allow_zero and value == 0)):
         raise ValueError(f"expected {name} {'>= 0' if allow_zero else '> 0'}, got {value}.")
 
@@ -75,6 +92,12 @@ def values_are_checked(tensor: Tensor, check_values: bool | None) -> bool:
     if torch.compiler.is_compiling():
         return False
     return tensor.device.type == "cpu" if check_values is None else check_values
+
+
+def check_finite(tensor: Tensor, name: str, *, check_values: bool | None = None) -> None:
+    """Raise ``ValueError`` for NaN or infinity, where values are looked at (see :func:`values_are_checked`)."""
+    if values_are_checked(tensor, check_values) and not bool(tensor.isfinite().all()):
+        raise ValueError(f"expected finite {name}, got NaN or infinity; find them with torch.isfinite().")
 
 
 def require(module: str, extra: str) -> ModuleType:

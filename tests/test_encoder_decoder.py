@@ -92,8 +92,16 @@ def test_other_sizes_are_refused(network):
         network(28)
 
 
+@pytest.mark.parametrize("network", [SkipEncoder, SkipGenerator, CodePredictor])
+def test_other_widths_are_refused(network):
+    with pytest.raises(ValueError, match="expected width >= 1, got 0"):
+        network(32, width=0)
+
+
 def test_wrong_input_is_refused():
     encoder, answers, predictor = networks(32)
+    with pytest.raises(TypeError, match=r"images in \[-1, 1\] to be floating point, got torch.uint8"):
+        encoder(torch.zeros(2, 1, 32, 32, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"expected images of shape \(n, 1, 32, 32\)"):
         encoder(torch.zeros(2, 3, 32, 32))
     features = encoder(torch.zeros(2, 1, 32, 32))

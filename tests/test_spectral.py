@@ -401,6 +401,11 @@ HALF = torch.tensor([0.5])
         (lambda: zernike_functions(2, torch.zeros(4, 3, dtype=torch.long)), TypeError, "floating point"),
         (lambda: zernike_moments(torch.zeros(4, 3), torch.ones(5), max_degree=2), ValueError, "batch, n"),
         (
+            lambda: zernike_moments(torch.zeros(4, 3), torch.ones(4) / 0, max_degree=2),
+            ValueError,
+            "finite weights",
+        ),
+        (
             lambda: zernike_moments(torch.zeros(4, 3), torch.ones(4).double(), max_degree=2),
             TypeError,
             "one dtype",

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from ndiv_lib.data import (
+    branch_modes,
     distance_to_donut,
     distance_to_hi,
     grid_centers,
@@ -147,6 +148,8 @@ def test_more_of_the_real_samples_cover_more_and_none_is_an_outlier():
         ),
         (lambda x: outlier_rate(x * torch.nan, inside=everywhere), ValueError, "finite"),
         (lambda x: outlier_rate(x[:0], inside=everywhere), ValueError, "n >= 1"),
+        (lambda x: branch_modes([0.5]), TypeError, "inputs to be a torch.Tensor"),
+        (lambda x: branch_modes(x), ValueError, r"shape \(\*batch, 1\), got \(10, 2\)"),
         (lambda x: sample_donut(5, inner_radius=2.0, outer_radius=1.0), ValueError, "inner_radius"),
         (lambda x: sample_uneven_ring(5, unevenness=1.5), ValueError, "unevenness in"),
     ],

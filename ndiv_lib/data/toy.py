@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from ndiv_lib._checks import check_floating
+
 # The paper draws a donut and prints neither radius: these are ours.
 DONUT_INNER_RADIUS, DONUT_OUTER_RADIUS = 1.0, 2.0
 # Fig. 2 shows "HI" and a ring of uneven density, and prints neither shape nor density: these are ours, too.
@@ -256,6 +258,7 @@ def branch_modes(inputs: Tensor) -> Tensor:
         ``(*batch, 2, 3)``: the positive branch, then the negative one.
 
     Raises:
+        TypeError: for inputs that are not floating point.
         ValueError: for a last dimension other than 1.
 
     Example:
@@ -264,7 +267,8 @@ def branch_modes(inputs: Tensor) -> Tensor:
         tensor([[ 2.0000,  1.0000,  0.5000],
                 [-2.0000, -1.0000, -0.5000]])
     """
-    if inputs.shape[-1:] != (1,):
+    check_floating(inputs, "inputs")
+    if inputs.shape[-1] != 1:
         raise ValueError(f"expected inputs of shape (*batch, 1), got {tuple(inputs.shape)}.")
     branch = 4 * inputs ** torch.arange(1, 4, device=inputs.device)
     return torch.stack([branch, -branch], dim=-2)

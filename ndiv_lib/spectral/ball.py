@@ -8,9 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_choice, check_floating, check_same_device, values_are_checked
-from ndiv_lib.spectral.orders import (
+from ndiv_lib._checks import (
+    check_choice,
+    check_finite,
+    check_floating,
     check_integer,
+    check_same_device,
+    values_are_checked,
+)
+from ndiv_lib.spectral.orders import (
     check_pair,
     check_values,
     zernike_orders,
@@ -153,7 +159,7 @@ def zernike_moments(points: Tensor, weights: Tensor, *, max_degree: int) -> Tens
     Raises:
         TypeError: for points or weights that are not floating point or of two dtypes, or a degree that is not an integer.
         ValueError: for a negative degree, shapes or devices that do not match, or (looked for on the CPU only) points
-            outside the ball.
+            outside the ball or weights that are not finite.
 
     Example:
         >>> import torch
@@ -171,6 +177,7 @@ def zernike_moments(points: Tensor, weights: Tensor, *, max_degree: int) -> Tens
         raise ValueError(
             f"expected points (n, 3) and weights (*batch, n), got {tuple(points.shape)} and {tuple(weights.shape)}."
         )
+    check_finite(weights, "weights")
     functions = zernike_functions(max_degree, points)
     return torch.complex(weights @ functions.real, -(weights @ functions.imag))
 

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_choice, values_are_checked
+from ndiv_lib._checks import check_choice, check_finite, check_integer, check_tensor
 
 
 def harmonic_orders(max_degree: int) -> Tensor:
@@ -25,7 +25,7 @@ def harmonic_orders(max_degree: int) -> Tensor:
         >>> harmonic_orders(1).tolist()
         [[0, 0], [1, -1], [1, 0], [1, 1]]
     """
-    check_degree(max_degree, "max_degree")
+    check_integer(max_degree, "max_degree", least=0)
     return torch.tensor([(j, m) for j in range(max_degree + 1) for m in range(-j, j + 1)])
 
 
@@ -57,7 +57,7 @@ def harmonic_index(degree: int, order: int) -> int:
         >>> harmonic_index(2, -2), harmonic_index(2, 2)
         (4, 8)
     """
-    check_degree(degree, "degree")
+    check_integer(degree, "degree", least=0)
     check_order(degree, order)
     return degree * degree + degree + order
 
@@ -80,7 +80,7 @@ def zernike_index(n: int, degree: int, order: int) -> int:
 
 def zernike_pairs(max_degree: int) -> list[tuple[int, int]]:
     """All (n, degree) of Zernike functions."""
-    check_degree(max_degree, "max_degree")
+    check_integer(max_degree, "max_degree", least=0)
     return [(n, degree) for n in range(max_degree + 1) for degree in range(n % 2, n + 1, 2)]
 
 
@@ -134,17 +134,6 @@ def _full_set(max_degree: int, domain: str) -> int:
 # --- Checks -------------------------------------------------------------------------------------------------------------
 
 
-def check_integer(value: object, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"expected {name} to be an integer, got {value!r}.")
-
-
-def check_degree(value: int, name: str) -> None:
-    check_integer(value, name)
-    if value < 0:
-        raise ValueError(f"expected {name} >= 0, got {value}.")
-
-
 def check_order(degree: int, order: int) -> None:
     check_integer(order, "order")
     if abs(order) > degree:
@@ -152,8 +141,8 @@ def check_order(degree: int, order: int) -> None:
 
 
 def check_pair(n: int, degree: int) -> None:
-    check_degree(n, "n")
-    check_degree(degree, "degree")
+    check_integer(n, "n", least=0)
+    check_integer(degree, "degree", least=0)
     if degree > n or (n - degree) % 2:
         raise ValueError(f"expected a degree of at most n = {n} and of the same parity, got {degree}.")
 
@@ -162,10 +151,7 @@ def check_values(
     values: Tensor, name: str, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> None:
     """Values on a grid, or coefficients, of the dtype (or its complex twin), shape and device of a transform."""
-    if not isinstance(values, Tensor):
-        raise TypeError(
-            f"expected {name} to be a torch.Tensor, got {type(values).__name__}; convert it with torch.as_tensor()."
-        )
+    check_tensor(values, name)
     if values.dtype not in (dtype, dtype.to_complex()):
         raise TypeError(
             f"expected {name} of {dtype} or {dtype.to_complex()}, got {values.dtype}; convert it with .to(), or give the "
@@ -179,5 +165,4 @@ def check_values(
         raise ValueError(f"expected at least one entry in {name}, got shape {tuple(values.shape)}.")
     if values.device != device:
         raise ValueError(f"expected {name} on {device}, got {values.device}; move it with .to(device).")
-    if values_are_checked(values, None) and not bool(values.isfinite().all()):
-        raise ValueError(f"expected finite {name}, got NaN or infinity.")
+    check_finite(values, name)

@@ -8,8 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_choice, check_floating, check_same_device, values_are_checked
-from ndiv_lib.spectral.orders import check_degree, check_integer, check_values, harmonic_orders
+from ndiv_lib._checks import (
+    check_choice,
+    check_floating,
+    check_integer,
+    check_same_device,
+    values_are_checked,
+)
+from ndiv_lib.spectral.orders import check_values, harmonic_orders
 
 
 def spherical_harmonics(
@@ -48,7 +54,7 @@ def spherical_harmonics(
         >>> spherical_harmonics(1, torch.tensor(1.0), torch.tensor(0.0)).real  # degree 0, then orders -1, 0, 1 of degree 1
         tensor([ 0.2821,  0.2907,  0.2640, -0.2907])
     """
-    check_degree(max_degree, "max_degree")
+    check_integer(max_degree, "max_degree", least=0)
     check_floating(polar, "polar", min_dims=0)
     check_floating(azimuth, "azimuth", min_dims=0)
     check_same_device(polar=polar, azimuth=azimuth)
@@ -147,7 +153,7 @@ class SphericalTransform:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
     ) -> None:
-        check_degree(max_degree, "max_degree")
+        check_integer(max_degree, "max_degree", least=0)
         n = 2 * (max_degree + 1) if num_samples is None else num_samples
         check_integer(n, "num_samples")
         if n < max(2 * max_degree, 1):
