@@ -256,12 +256,29 @@ def test_kept_latents_go_on_where_they_were():
 # --- Bad input --------------------------------------------------------------------------------------------------------
 
 
+META = torch.ones(3, 2, device="meta")
+
+
 def wide(features, latents):
     return torch.zeros(*latents.shape[:-1], latents.shape[-1] + 2)
 
 
 def right(features, latents):
     return torch.zeros(*latents.shape[:-1], latents.shape[-1] + 1)
+
+
+def diverged(features, latents):
+    return right(features, latents) / 0
+
+
+def train_once(*, inputs=None, targets=None, latents=None):
+    """One step on four samples; arguments replace good ones."""
+    search = make_search()
+    adam = torch.optim.Adam(search.parameters())
+    given = torch.rand(4, 1) if inputs is None else inputs
+    return search.training_step(
+        given, torch.rand(4, 3) if targets is None else targets, adam, latents=latents
+    )
 
 
 @pytest.mark.parametrize(
@@ -282,6 +299,9 @@ def right(features, latents):
         (lambda: cgml.predictor_loss(torch.ones(3, 2), torch.ones(3, 2), torch.ones(3)), ValueError, "3 outputs"),
         (lambda: cgml.predictor_loss(torch.ones(3, 3), torch.ones(3, 2), torch.ones(3, 1)), ValueError, "momentum"),
         (lambda: cgml.predictor_loss(torch.ones(3, 3), torch.ones(3, 2), torch.ones(3), norm="l0"), ValueError, "norm"),
+        (lambda: cgml.predictor_loss(torch.ones(3, 3), [1], torch.ones(3)), TypeError, "next_latents"),
+        (lambda: cgml.predictor_loss(torch.ones(3, 3), torch.ones(3, 2), META), ValueError, "momentum on meta"),
+        (lambda: cgml.latent_update(torch.ones(3, 3), META, rule="plain"), ValueError, "latents on meta"),
         (lambda: cgml.generator_loss(torch.ones(3), penalty_weight=1.0), ValueError, "undisturbed"),
         (lambda: cgml.generator_loss(torch.ones(3), penalty_weight=-1.0), ValueError, "penalty_weight"),
         (lambda: cgml.latent_update(torch.ones(3, 3), torch.ones(3, 2), rule="fast"), ValueError, "rule"),
@@ -292,12 +312,26 @@ def right(features, latents):
         (lambda: cgml.infer(right, None, torch.ones(3, 2), steps=-2, latent="interval"), ValueError, "steps"),
         (lambda: cgml.infer(right, None, torch.ones(3, 2), steps=2.0, latent="interval"), TypeError, "integer"),
         (lambda: cgml.infer(wide, None, torch.ones(3, 2), latent="interval"), ValueError, "3 outputs"),
+        (lambda: cgml.infer(diverged, None, torch.ones(3, 2), latent="interval"), ValueError, "finite walks"),
         (lambda: make_search(steps=0), ValueError, "steps"),
         (lambda: make_search(step_size=-1.0), ValueError, "step_size"),
         (lambda: make_search(step_decay=1.5), ValueError, "step_decay"),
         (lambda: make_search(latent="torus"), ValueError, "latent"),
         (lambda: make_search(latent="sphere", latent_dim=1), ValueError, "latent_dim"),
         (lambda: make_search(predictor_norm="huber"), ValueError, "predictor_norm"),
+        (lambda: make_search(step_size="0.1"), TypeError, "step_size to be a number"),
+        (lambda: make_search(step_decay=None), TypeError, "step_decay to be a number"),
+        (lambda: make_search(latent_dim=True), TypeError, "latent_dim to be an integer"),
+        (lambda: train_once(inputs=[[0.5]] * 4), TypeError, "inputs to be a torch.Tensor"),
+        (lambda: train_once(inputs=torch.ones(4, 1).long()), TypeError, "encoder takes, got torch.int64"),
+        (lambda: train_once(inputs=torch.ones(4, 1) / 0), ValueError, "finite inputs"),
+        (lambda: train_once(targets=torch.rand(3, 3)), ValueError, "one target for each of 4 inputs, got 3"),
+        (lambda: train_once(targets=torch.rand(4, 3, device="meta")), ValueError, "targets on meta"),
+        (lambda: train_once(latents=torch.rand(3, 1)), ValueError, r"latent_dim\) = \(4, 1\), got \(3, 1\)"),
+        (lambda: train_once(latents=torch.rand(4, 2)), ValueError, r"latent_dim\) = \(4, 1\), got \(4, 2\)"),
+        (lambda: train_once(latents=torch.rand(4, 1, device="meta")), ValueError, "latents on meta"),
+        (lambda: make_search().infer(torch.ones(2, 1) / 0), ValueError, "finite inputs"),
+        (lambda: make_search().infer(torch.rand(2, 1), num_samples=1.5), TypeError, "num_samples to be an integer"),
         (lambda: make_search().infer(torch.rand(2, 1), num_samples=0), ValueError, "num_samples"),
         (lambda: make_search().infer(torch.rand(2, 1), latents=torch.rand(2, 1)), ValueError, "latents"),
     ],
@@ -305,6 +339,20 @@ def right(features, latents):
 def test_errors_say_what_was_expected(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_walks_may_diverge_where_values_are_not_looked_at():
+    _, trajectory = cgml.infer(diverged, None, torch.ones(3, 2), latent="interval", check_values=False)
+    assert not bool(trajectory[-1].isfinite().any())
+
+
+def test_an_encoder_may_take_integers():
+    search = make_search()
+    search.encoder = nn.Sequential(nn.Embedding(5, 8), nn.Flatten(1))
+    report = search.training_step(
+        torch.arange(4)[:, None], torch.rand(4, 3), torch.optim.Adam(search.parameters())
+    )
+    assert report.latents.dtype == torch.float32
 
 
 def test_training_refuses_bad_costs_and_latents():

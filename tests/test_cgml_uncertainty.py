@@ -175,6 +175,12 @@ def test_bad_data_for_heads_are_refused():
         cgml.fit_head_spread(hidden, errors[:5])
     with pytest.raises(ValueError, match="same n >= 2"):
         cgml.fit_head_spread(hidden[:1], errors[:1])
+    with pytest.raises(ValueError, match="finite hidden"):
+        cgml.fit_head_spread(hidden / 0, errors)
+    with pytest.raises(ValueError, match="finite errors"):
+        cgml.fit_head_spread(hidden, errors / 0)
+    with pytest.raises(ValueError, match="errors on meta"):
+        cgml.fit_head_spread(hidden, errors.to("meta"))
     with pytest.raises(ValueError, match="ridge > 0"):
         cgml.fit_head_spread(hidden, errors, ridge=0.0)
     with pytest.raises(ValueError, match="expected 4 features, got 5"):
@@ -205,6 +211,10 @@ def test_bad_intervals_are_refused():
     errors = torch.randn(20, 1)
     with pytest.raises(ValueError, match="one shape"):
         cgml.interval_factor(errors, torch.ones(20, 2))
+    with pytest.raises(ValueError, match="finite errors"):
+        cgml.interval_factor(errors / 0, torch.ones(20, 1))
+    with pytest.raises(TypeError, match=r"errors.*floating"):
+        cgml.interval_factor(errors.long(), torch.ones(20, 1))
     with pytest.raises(ValueError, match="positive standard deviations"):
         cgml.interval_factor(errors, torch.zeros(20, 1))
     with pytest.raises(ValueError, match="coverage in"):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_choice, check_floating, values_are_checked
+from ndiv_lib._checks import check_choice, check_finite, check_floating, check_integer, values_are_checked
 from ndiv_lib.cgml.updates import latent_update, project
 
 
@@ -21,6 +21,7 @@ def infer(
     rule: Literal["hybrid", "plain", "momentum"] = "hybrid",
     steps: int = 20,
     latent: Literal["sphere", "interval"] = "sphere",
+    check_values: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Walk latents for a fixed number of steps; no target is needed (cGML, Sec. 3: "a pre-defined number of iterations").
 
@@ -32,14 +33,15 @@ def infer(
             half of the steps, rounded up, which leaves phantoms, and then plain ones, which come to rest.
         steps: at least 1; 20 in the paper.
         latent: ``"sphere"`` projects after every step, ``"interval"`` does not.
+        check_values: whether to look for walks that left the numbers; None does so on the CPU, where it is free.
 
     Returns:
         The last latents ``(*batch, dz)``, and the trajectory ``(steps + 1, *batch, dz)`` with the start.
 
     Raises:
         TypeError: for latents that are not floating point, or a number of steps that is no integer.
-        ValueError: for another rule, fewer than one step, a predictor of the wrong width, or (looked for on the CPU only)
-            latents that are not on the sphere.
+        ValueError: for another rule, fewer than one step, a predictor of the wrong width or on another device, latents that are
+            not on the sphere (looked for on the CPU only), or walks that are not finite.
 
     Example:
         >>> import torch
@@ -50,7 +52,7 @@ def infer(
     """
     check_floating(latents, "latents")
     check_choice(rule, "rule", ("hybrid", "plain", "momentum"))
-    check_steps(steps)
+    check_integer(steps, "steps", least=1)
     check_on_sphere(latents, latent)
     with_momentum = {"momentum": steps, "plain": 0, "hybrid": (steps + 1) // 2}[rule]
     trajectory = [latents]
@@ -59,15 +61,9 @@ def infer(
         moved = latent_update(prediction, latents, rule="momentum" if step < with_momentum else "plain")
         latents = project(moved, latent)
         trajectory.append(latents)
-    return latents, torch.stack(trajectory)
-
-
-def check_steps(steps: object) -> None:
-    """Raise ``TypeError`` unless the number of steps is an integer, ``ValueError`` if it is below 1."""
-    if not isinstance(steps, int) or isinstance(steps, bool):
-        raise TypeError(f"expected steps to be an integer, got {steps!r}.")
-    if steps < 1:
-        raise ValueError(f"expected steps >= 1, got {steps}.")
+    walks = torch.stack(trajectory)
+    check_finite(walks, "walks (the predictor may have diverged)", check_values=check_values)
+    return latents, walks
 
 
 def check_on_sphere(latents: Tensor, latent: Literal["sphere", "interval"]) -> None:

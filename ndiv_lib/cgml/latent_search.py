@@ -12,8 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from ndiv_lib._checks import check_choice, check_positive
-from ndiv_lib.cgml.inference import check_on_sphere, check_steps, infer
+from ndiv_lib._checks import (
+    check_choice,
+    check_finite,
+    check_integer,
+    check_positive,
+    check_same_device,
+    check_tensor,
+)
+from ndiv_lib.cgml.inference import check_on_sphere, infer
 from ndiv_lib.cgml.updates import (
     check_costs,
     draw_latents,
@@ -57,8 +64,10 @@ class LatentSearch(nn.Module):
         noise_std: standard deviation > 0 of that noise, not printed.
 
     Raises:
-        ValueError: for arguments out of their ranges; and, when called, for latents off the sphere, a predictor of the
-            wrong width, or costs that are not finite or not one per sample.
+        TypeError: for arguments of another type; and, when called, for integers that the encoder does not take.
+        ValueError: for arguments out of their ranges; and, when called, for shapes or devices that do not fit, latents off the
+            sphere, a predictor of the wrong width, costs that are not finite or not one per sample, or (looked for on the CPU
+            only) inputs or walks that are not finite.
 
     Example:
         >>> import torch
@@ -97,12 +106,14 @@ class LatentSearch(nn.Module):
         super().__init__()
         check_choice(latent, "latent", ("sphere", "interval"))
         check_choice(predictor_norm, "predictor_norm", ("l1", "l2"))
-        check_steps(steps)
+        check_integer(steps, "steps", least=1)
+        check_integer(latent_dim, "latent_dim")
         check_positive(step_size, "step_size")
         check_positive(momentum_scale, "momentum_scale")
         check_positive(noise_std, "noise_std")
         check_positive(penalty_weight, "penalty_weight", allow_zero=True)
-        if not 0 < step_decay <= 1:
+        check_positive(step_decay, "step_decay")
+        if step_decay > 1:
             raise ValueError(f"expected step_decay in (0, 1], got {step_decay}.")
         if latent_dim < (2 if latent == "sphere" else 1):
             raise ValueError(
@@ -117,7 +128,7 @@ class LatentSearch(nn.Module):
 
     def forward(self, inputs: Tensor, latents: Tensor) -> Tensor:
         """Outputs ``(b, ...)`` for inputs and latents ``(b, dz)`` that are given: no search."""
-        outputs: Tensor = self.generator(self.encoder(inputs), latents)
+        outputs: Tensor = self.generator(self._encode(inputs), latents)
         return outputs
 
     def training_step(
@@ -146,8 +157,18 @@ class LatentSearch(nn.Module):
         Returns:
             Costs, the predictor's loss, and the latents found.
         """
+        check_tensor(inputs, "inputs")
+        check_finite(inputs, "inputs")
+        check_tensor(targets, "targets")
+        if len(targets) != len(inputs):
+            raise ValueError(f"expected one target for each of {len(inputs)} inputs, got {len(targets)}.")
         if latents is None:
             latents = self.draw_latents(len(inputs), inputs, generator)
+        check_same_device(inputs=inputs, targets=targets, latents=latents)
+        if latents.shape != (len(inputs), self.latent_dim):
+            raise ValueError(
+                f"expected latents (inputs, latent_dim) = {(len(inputs), self.latent_dim)}, got {tuple(latents.shape)}."
+            )
         check_on_sphere(latents, self.latent)
         seen: list[Tensor] = []
 
@@ -160,7 +181,7 @@ class LatentSearch(nn.Module):
         searched = [latents.detach()]
         with evaluating(self.encoder, self.generator):
             with torch.no_grad():
-                features = self.encoder(inputs)
+                features = self._encode(inputs)
             for step in range(self.steps):
                 searched.append(
                     latent_step(
@@ -186,7 +207,7 @@ class LatentSearch(nn.Module):
             predictor_losses.append(loss.detach())
 
         found = searched[-1]
-        features = self.encoder(inputs)
+        features = self._encode(inputs)
         outputs = self.generator(features, found)
         costs = self.cost(outputs, targets)
         check_costs(costs, found)
@@ -226,6 +247,7 @@ class LatentSearch(nn.Module):
         steps: int | None = None,
         latents: Tensor | None = None,
         generator: torch.Generator | None = None,
+        check_values: bool | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Several answers to every input, each from a walk of its own; see :func:`ndiv_lib.cgml.infer`.
 
@@ -236,13 +258,15 @@ class LatentSearch(nn.Module):
             steps: number of steps; None takes those of the training.
             latents: ``(b, num_samples, dz)`` where the walks start; None draws them.
             generator: source of those draws.
+            check_values: whether to look for inputs and walks that are not finite; None does so on the CPU.
 
         Returns:
             Outputs ``(b, num_samples, ...)``, latents ``(b, num_samples, dz)`` and trajectory
             ``(steps + 1, b, num_samples, dz)``.
         """
-        if num_samples < 1:
-            raise ValueError(f"expected num_samples >= 1, got {num_samples}.")
+        check_tensor(inputs, "inputs")
+        check_finite(inputs, "inputs", check_values=check_values)
+        check_integer(num_samples, "num_samples", least=1)
         b, shape = len(inputs), (len(inputs), num_samples, self.latent_dim)
         if latents is None:
             latents = self.draw_latents(b * num_samples, inputs, generator).unflatten(0, shape[:2])
@@ -250,8 +274,9 @@ class LatentSearch(nn.Module):
             raise ValueError(
                 f"expected latents (inputs, num_samples, latent_dim) = {shape}, got {tuple(latents.shape)}."
             )
+        check_same_device(inputs=inputs, latents=latents)
         with evaluating(self):
-            features = tree_map(lambda h: h.repeat_interleave(num_samples, 0), self.encoder(inputs))
+            features = tree_map(lambda h: h.repeat_interleave(num_samples, 0), self._encode(inputs))
             found, trajectory = infer(
                 self.predictor,
                 features,
@@ -259,6 +284,7 @@ class LatentSearch(nn.Module):
                 rule=rule,
                 steps=self.steps if steps is None else steps,
                 latent=self.latent,
+                check_values=check_values,
             )
             outputs = self.generator(features, found)
         return (
@@ -266,6 +292,17 @@ class LatentSearch(nn.Module):
             found.unflatten(0, shape[:2]),
             trajectory.unflatten(1, shape[:2]),
         )
+
+    def _encode(self, inputs: Tensor) -> Any:
+        """The encoder's features; an encoder may take integers (an embedding does), but most do not."""
+        try:
+            return self.encoder(inputs)
+        except RuntimeError as error:
+            if inputs.is_floating_point():
+                raise
+            raise TypeError(
+                f"expected inputs that the encoder takes, got {inputs.dtype}; convert them with .float()."
+            ) from error
 
     def draw_latents(self, num_latents: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
         """Fresh latents ``(num_latents, dz)`` on the device and in the precision of ``like``."""

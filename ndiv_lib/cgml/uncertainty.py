@@ -14,7 +14,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_choice, check_floating, check_positive
+from ndiv_lib._checks import (
+    check_choice,
+    check_finite,
+    check_floating,
+    check_integer,
+    check_positive,
+    check_same_device,
+)
 from ndiv_lib.cgml.inference import check_on_sphere
 from ndiv_lib.cgml.updates import project
 
@@ -141,8 +148,7 @@ def _disturbed_outputs(
     check_positive(noise_std, "noise_std")
     check_choice(noise, "noise", ("gaussian", "ball"))
     check_on_sphere(latents, latent)
-    if num_draws < 2:
-        raise ValueError(f"expected num_draws >= 2, got {num_draws}: one answer has no variance.")
+    check_integer(num_draws, "num_draws", least=2)  # one answer has no variance
     draws = []
     for _ in range(num_draws):
         step = torch.randn(latents.shape, generator=random, device=latents.device, dtype=latents.dtype)
@@ -172,8 +178,11 @@ class HeadSpread:
         """Variance ``(*batch, n, d)`` of the outputs for inputs ``(*batch, n, f)`` of the last layer.
 
         Raises:
-            ValueError: for another number of features.
+            TypeError: for inputs that are not floating point.
+            ValueError: for another number of features, or another device.
         """
+        check_floating(hidden, "hidden")
+        check_same_device(hidden=hidden, spread=self.spread)
         if hidden.shape[-1] != self.spread.shape[-1] - 1:
             raise ValueError(f"expected {self.spread.shape[-1] - 1} features, got {hidden.shape[-1]}.")
         rows = _with_one(hidden)
@@ -206,7 +215,8 @@ def fit_head_spread(hidden: Tensor, errors: Tensor, *, ridge: float = 1e-4) -> H
 
     Raises:
         TypeError: for tensors that are not floating point.
-        ValueError: for shapes that do not fit, fewer than two samples, or a ridge that is not positive.
+        ValueError: for shapes or devices that do not fit, fewer than two samples, a ridge that is not positive, or (looked for
+            on the CPU only) values that are not finite.
 
     Example:
         >>> import torch
@@ -217,12 +227,15 @@ def fit_head_spread(hidden: Tensor, errors: Tensor, *, ridge: float = 1e-4) -> H
     """
     check_floating(hidden, "hidden", min_dims=2)
     check_floating(errors, "errors", min_dims=2)
+    check_same_device(hidden=hidden, errors=errors)
     check_positive(ridge, "ridge")
     if hidden.shape[:-1] != errors.shape[:-1] or hidden.shape[-2] < 2:
         raise ValueError(
             "expected hidden (*batch, n, f) and errors (*batch, n, d) of the same n >= 2 samples, "
             f"got {tuple(hidden.shape)} and {tuple(errors.shape)}."
         )
+    check_finite(hidden, "hidden")
+    check_finite(errors, "errors")
     rows = _with_one(hidden)
     moment = rows.mT @ rows / rows.shape[-2]
     width = moment.shape[-1]
@@ -251,7 +264,9 @@ def interval_factor(errors: Tensor, std: Tensor, *, coverage: float = 0.9) -> Te
         distribution has 1.645 at 0.9.
 
     Raises:
-        ValueError: for shapes that differ, a coverage outside (0, 1), too few answers for it, or a std that is not positive.
+        TypeError: for tensors that are not floating point.
+        ValueError: for shapes or devices that differ, a coverage outside (0, 1), too few answers for it, a std that is not
+            positive, or (looked for on the CPU only) errors that are not finite.
 
     Example:
         >>> import torch
@@ -259,6 +274,9 @@ def interval_factor(errors: Tensor, std: Tensor, *, coverage: float = 0.9) -> Te
         >>> interval_factor(errors, torch.full_like(errors, 0.5))
         tensor(1.8400)
     """
+    check_floating(errors, "errors")
+    check_floating(std, "std")
+    check_same_device(errors=errors, std=std)
     if errors.shape != std.shape or errors.ndim < 2:
         raise ValueError(
             f"expected errors and std of one shape (*batch, n, d), got {tuple(errors.shape)} and {tuple(std.shape)}."
@@ -267,6 +285,7 @@ def interval_factor(errors: Tensor, std: Tensor, *, coverage: float = 0.9) -> Te
         raise ValueError(f"expected coverage in (0, 1), got {coverage}.")
     if not bool((std > 0).all()):
         raise ValueError("expected positive standard deviations, got zero, negative numbers or NaN.")
+    check_finite(errors, "errors")
     ratios = (errors.abs() / std).flatten(-2).sort(-1).values
     rank = math.ceil(coverage * (ratios.shape[-1] + 1))
     if rank > ratios.shape[-1]:

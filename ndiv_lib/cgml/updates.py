@@ -205,8 +205,8 @@ def predictor_loss(
 
     Raises:
         TypeError: for tensors that are not floating point.
-        ValueError: for a prediction of another width or shape, an unknown norm, a negative weight, or a weight without
-            ``noisy``.
+        ValueError: for a prediction of another width or shape, two devices, an unknown norm, a negative weight, or a weight
+            without ``noisy``.
 
     Example:
         >>> import torch
@@ -214,6 +214,9 @@ def predictor_loss(
         tensor(1.)
     """
     check_floating(prediction, "prediction")
+    check_floating(next_latents, "next_latents")
+    check_floating(momentum, "momentum", min_dims=0)
+    check_same_device(prediction=prediction, next_latents=next_latents, momentum=momentum)
     check_choice(norm, "norm", ("l1", "l2"))
     check_prediction(prediction, next_latents)
     _check_shape(momentum, "momentum", next_latents.shape[:-1])
@@ -244,7 +247,7 @@ def generator_loss(
 
     Raises:
         TypeError: for tensors that are not floating point.
-        ValueError: for outputs of different shapes, a negative weight, or a weight without outputs.
+        ValueError: for outputs of different shapes or on two devices, a negative weight, or a weight without outputs.
 
     Example:
         >>> import torch
@@ -264,7 +267,9 @@ def _noise_penalty(clean: Tensor | None, noisy: Tensor | None, weight: float) ->
             f"expected outputs for undisturbed and for noisy inputs with penalty_weight={weight}, got None; "
             "give both, or penalty_weight=0."
         )
+    check_floating(clean, "outputs")
     check_floating(noisy, "noisy")
+    check_same_device(outputs=clean, noisy=noisy)
     _check_shape(noisy, "noisy", clean.shape)
     return weight * (noisy - clean).abs().mean()
 
@@ -287,7 +292,7 @@ def latent_update(prediction: Tensor, latents: Tensor, *, rule: Literal["plain",
 
     Raises:
         TypeError: for tensors that are not floating point.
-        ValueError: for another rule, or a prediction of another width.
+        ValueError: for another rule, a prediction of another width, or two devices.
 
     Example:
         >>> import torch
@@ -297,6 +302,7 @@ def latent_update(prediction: Tensor, latents: Tensor, *, rule: Literal["plain",
     """
     check_floating(prediction, "prediction")
     check_floating(latents, "latents")
+    check_same_device(prediction=prediction, latents=latents)
     check_choice(rule, "rule", ("plain", "momentum"))
     check_prediction(prediction, latents)
     expected = prediction[..., :-1]

@@ -112,6 +112,7 @@ def scaled_walk(config: Config, models: Models, features: Tensor, starts: Tensor
         rule="momentum",
         steps=config.steps,
         latent=config.latent,
+        check_values=False,  # as in two_branches.walk
     )
     return found
 
@@ -142,7 +143,8 @@ def walks(
     path = None
     for steps in sorted(at, reverse=True):
         if path is None or rule == "hybrid":  # whose first half depends on the number of steps
-            _, path = infer(models.predictor, features, starts, rule=rule, steps=steps, latent=config.latent)  # type: ignore[arg-type]
+            settings = {"rule": rule, "steps": steps, "latent": config.latent, "check_values": False}
+            _, path = infer(models.predictor, features, starts, **settings)  # type: ignore[arg-type]
         ends[steps] = (path[steps - 1], path[steps])
     return ends
 
