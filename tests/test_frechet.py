@@ -159,7 +159,7 @@ def test_inception_comes_from_torch_fidelity_and_its_file(tmp_path, monkeypatch)
             "finite features of the real",
         ),
         ({"real": torch.ones(6, 3, 32, 32).long()}, TypeError, "floating"),
-        ({"features": "resnet"}, ValueError, "'pixels', 'squeezenet', 'inception'"),
+        ({"features": "resnet"}, ValueError, "'pixels', 'squeezenet', 'efficientnet', 'inception'"),
         ({"features": lambda batch: batch}, ValueError, "flatten or pool"),
         ({"features": "squeezenet", "real": torch.rand(6, 1, 32, 32)}, ValueError, "one shape"),
         ({"features": "squeezenet", "real": 3 * torch.rand(6, 3, 32, 32)}, ValueError, r"\[-1, 1\]"),

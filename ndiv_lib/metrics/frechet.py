@@ -28,7 +28,7 @@ def frechet_distance(*, real: Tensor, generated: Tensor, features: Features) -> 
     Args:
         real: ``(n, ...)``, n >= 2.
         generated: ``(m, ...)``, m >= 2.
-        features: ``"inception"``, ``"squeezenet"``, ``"pixels"`` (for vectors too) or a callable, see
+        features: ``"inception"``, ``"efficientnet"``, ``"squeezenet"``, ``"pixels"`` (for vectors too) or a callable, see
             :func:`~ndiv_lib.metrics.extract_features`.
 
     Returns:
