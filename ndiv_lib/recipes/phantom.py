@@ -1,9 +1,7 @@
 """Phantom distributions: where the predictor's drift cancels, and what momentum does about it (cGML, Sec. 2.1, 2.2, 4, Fig. 3).
 
 Every cell is one training of the toy with two branches. Its walks are judged by where they end, for each rule and number of
-steps; with a latent in one dimension, the predictor is also compared with the next latents that training would show it. The
-recorded cells with other probabilities, longer steps or a predictor taught afterwards were trained in one stack; seeds agree
-with separate training up to rounding, which a few trainings amplify.
+steps; with a latent in one dimension, the predictor is also compared with the next latents that training would show it.
 """
 
 from __future__ import annotations
