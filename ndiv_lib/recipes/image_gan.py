@@ -26,7 +26,7 @@ from ndiv_lib.hmgan import hierarchical_loss, mode_seeking_loss
 from ndiv_lib.models._shared import ImageDiscriminator, ImageGenerator
 from ndiv_lib.ndiv import ndiv_loss
 from ndiv_lib.recipes.image_scores import image_scores
-from ndiv_lib.recipes.recording import Measured
+from ndiv_lib.recipes.recording import Measured, joined
 from ndiv_lib.training import (
     Batches,
     Replayed,
@@ -430,13 +430,6 @@ def run(config: Config, seeds: Sequence[int]) -> Measured:
             train(config, seed, place, report=lambda line: None)
             found.append(evaluate(config, place, seed))
     return joined(found)
-
-
-def joined(measured: Sequence[Measured]) -> Measured:
-    """What several seeds measured, as one; arrays are those of the first."""
-    first = measured[0]
-    values = {name: [value for one in measured for value in one.values[name]] for name in first.values}
-    return replace(first, values=values)
 
 
 def smoke(config: Config) -> Config:

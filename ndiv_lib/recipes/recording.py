@@ -55,6 +55,8 @@ RECIPES = (
     "cgml_small_claims",
 )
 
+EVALUATION_MINUTES = 1.0  # kept free at the end of a budget for measuring the run that has just been trained
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -103,6 +105,20 @@ class Recipe(Protocol):
         ...
 
 
+class TrainedRecipe(Recipe, Protocol):
+    """A recipe whose runs are long: each seed lives in a folder, stops when it has to, and goes on where it was."""
+
+    def train(
+        self, config: Any, seed: int, folder: Path, *, max_minutes: float | None, **options: Any
+    ) -> bool:
+        """Train one model in its folder, or go on with it; return whether it is finished."""
+        ...
+
+    def evaluate(self, config: Any, folder: Path, seed: int) -> Measured:
+        """Measure the model in a folder; ``train_minutes`` is among the values."""
+        ...
+
+
 def get_recipe(name: str) -> Recipe:
     """The recipe module of that name.
 
@@ -133,17 +149,75 @@ def measure(
     """Run a configuration and wrap what it measured as a :class:`~ndiv_lib.reporting.results.Result`."""
     started = time.process_time()
     measured = get_recipe(recipe).run(config, list(seeds))
-    result = Result(
-        recipe=recipe,
-        cell=cell,
-        config=asdict(config),
-        seeds=list(seeds),
-        values={metric: list(values) for metric, values in measured.values.items()},
-        n_real=measured.n_real,
-        n_generated=measured.n_generated,
-        minutes=(time.process_time() - started) / 60,
+    minutes = (time.process_time() - started) / 60
+    return _result(recipe, cell, config, seeds, measured, minutes), measured.arrays
+
+
+def is_trained(recipe: str) -> bool:
+    """Whether the recipe's runs live in folders, see :class:`TrainedRecipe`."""
+    return hasattr(get_recipe(recipe), "evaluate")
+
+
+def measure_trained(
+    recipe: str,
+    cell: str,
+    config: Any,
+    seeds: Sequence[int],
+    runs: Path,
+    *,
+    max_minutes: float | None = None,
+    **options: Any,
+) -> tuple[Result, Mapping[str, np.ndarray]] | None:
+    """Train one run for each seed in ``runs/recipe/cell/seed-k`` (or go on with it) and measure it; None if time ran out.
+
+    Further options go to the recipe's ``train``. Where several processes train together, only the first one measures.
+    """
+    module: Any = get_recipe(recipe)
+    started = time.monotonic()
+    found = []
+    for seed in seeds:
+        folder = Path(runs) / recipe / cell / f"seed-{seed}"
+        left = None if max_minutes is None else max_minutes - (time.monotonic() - started) / 60
+        if left is not None and left <= 0:
+            return None
+        if not module.train(config, seed, folder, recipe=recipe, max_minutes=left, **options):
+            return None
+        if int(os.environ.get("RANK", "0")) == 0:
+            found.append(module.evaluate(config, folder, seed))
+    if not found:
+        return None
+    measured = joined(found)
+    return _result(
+        recipe, cell, config, seeds, measured, sum(measured.values["train_minutes"])
+    ), measured.arrays
+
+
+def joined(measured: Sequence[Measured]) -> Measured:
+    """What several seeds measured, as one; arrays are those of the first."""
+    first = measured[0]
+    values = {name: [value for one in measured for value in one.values[name]] for name in first.values}
+    return replace(first, values=values)
+
+
+def _result(
+    recipe: str, cell: str, config: Any, seeds: Sequence[int], measured: Measured, minutes: float
+) -> Result:
+    result = stamp(
+        Result(
+            recipe=recipe,
+            cell=cell,
+            config=asdict(config),
+            seeds=list(seeds),
+            values={metric: list(values) for metric, values in measured.values.items()},
+            n_real=measured.n_real,
+            n_generated=measured.n_generated,
+            minutes=minutes,
+        )
     )
-    return stamp(result), measured.arrays
+    if not torch.cuda.is_initialized():
+        return result
+    peak = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return replace(result, device=torch.cuda.get_device_name(), peak_memory_mb=peak)
 
 
 def pending(
@@ -169,30 +243,52 @@ def reproduce(
     *,
     budget_minutes: float,
     recipes: Sequence[str] = RECIPES,
+    runs: str | os.PathLike[str] | None = None,
     report: Callable[[str], None] = print,
     clock: Callable[[], float] = time.monotonic,
+    **options: Any,
 ) -> int:
-    """Run what is pending under ``folder``, one stack of seeds at a time, and stop in time; return how many stacks ran.
+    """Run what is pending under ``folder``, one stack of seeds at a time, and stop in time; return how many stacks ended.
 
     A stack starts only if one as long as the longest so far would still end within the budget. Each is saved when it ends;
-    a killed sweep loses the stack in flight and nothing else.
+    a killed sweep loses the stack in flight and nothing else. Recipes whose runs live in folders (under ``runs``, by default
+    ``folder/runs``) lose nothing: they use the budget up, and the next sitting goes on with the run that was stopped. Further
+    options go to their ``train``.
     """
     started, longest, done = clock(), 0.0, 0
     todo = list(pending(folder, recipes))
     for number, (recipe, cell, seeds) in enumerate(todo, start=1):
         before = clock()
-        if before + longest - started > 60 * budget_minutes:
+        left = budget_minutes - (before - started) / 60
+        trained = is_trained(recipe)
+        if left < (EVALUATION_MINUTES if trained else longest / 60):
+            measured = None
+        elif trained:
+            measured = measure_trained(
+                recipe,
+                cell.name,
+                cell.config,
+                seeds,
+                Path(runs or Path(folder) / "runs"),
+                max_minutes=left - EVALUATION_MINUTES,
+                report=report,
+                **options,
+            )
+        else:
+            measured = measure(recipe, cell.name, cell.config, seeds)
+        if measured is None:
             report(
                 f"stopping: {len(todo) - done} of {len(todo)} pieces left; run the same command again to go on."
             )
             break
-        result, arrays = measure(recipe, cell.name, cell.config, seeds)
+        result, arrays = measured
         if _recorded_seeds(folder, recipe, cell):
             earlier = replace(load(recipe, cell.name, folder=folder), config=result.config)
             result, arrays = earlier.extended(result), {}
         save(result, folder, arrays=arrays)
         done += 1
-        longest = max(longest, clock() - before)
+        if not trained:
+            longest = max(longest, clock() - before)
         report(f"[{number}/{len(todo)}] {recipe}/{cell.name} seeds {seeds}: {clock() - before:.0f} s")
     return done
 

@@ -32,11 +32,11 @@ class Result:
         values: metric name to one number per seed.
         n_real: number of real samples a generator was trained on.
         n_generated: number of generated samples that were measured.
-        minutes: processor minutes for all seeds together.
+        minutes: processor minutes for all seeds together; of runs in folders, minutes by the clock.
         device: what it ran on.
         revision: git revision of the code, with ``+`` for uncommitted changes.
         versions: versions of what computes.
-        peak_memory_mb: largest resident memory of the process in MB.
+        peak_memory_mb: largest resident memory of the process in MB; on a GPU, the largest memory allocated there.
         date: day of the (last) run.
     """
 
@@ -110,6 +110,12 @@ def save(
         partial = path.with_suffix(".partial.npz")
         np.savez_compressed(partial, allow_pickle=False, **arrays)
         partial.replace(path.with_suffix(".npz"))
+    return write(result, path)
+
+
+def write(result: Result, path: str | os.PathLike[str]) -> Path:
+    """Write a result to a JSON file of any name, atomically; return its path."""
+    path = Path(path)
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(_rounded(dataclasses.asdict(result)), indent=1) + "\n")
     partial.replace(path)
