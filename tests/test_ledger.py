@@ -75,6 +75,21 @@ def test_what_a_record_keeps_is_no_condition(record, tmp_path):
     assert found.conditions == {"weight": "10000"}
 
 
+def test_conditions_stand_in_the_order_of_their_cells(record, tmp_path):
+    record("gan", *LOW)
+    for name in "fbdace":
+        record(f"paper-{name}", *HIGH, **{name: 1.0})
+        record(f"literal-{name}", *LOW, **{name: 0.0})
+    found = judge(
+        tmp_path,
+        holds={"above": {"metric": "cover", "cell": "{ours}-{name}", "baselines": ["gan"]}},
+        readings={"ours": ["literal", "paper"]},
+        nulls={"ours": ["literal"]},
+        at={"name": list("fbdace")},
+    )
+    assert list(found.conditions) == list("abcdef")
+
+
 def test_a_scope_is_a_condition(record, tmp_path):
     record("gan", *LOW)
     record("paper", *HIGH)

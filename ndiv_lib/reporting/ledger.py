@@ -311,7 +311,7 @@ class _Bench:
         shared = set.intersection(*used)
         seen: dict[bool, dict[str, set[str]]] = {True: {}, False: {}}
         for (held, _), cells in zip(outcomes, used, strict=True):
-            for address in cells - shared:
+            for address in sorted(cells - shared):
                 for key, value in self.result(address).config.items():
                     if key in KEPT:
                         continue
