@@ -1,10 +1,11 @@
-"""Verify CIFAR-10 and prepare it for `ndiv_lib.data.load_images("cifar10", split)`.
+"""Fetch CIFAR-10, verify it and prepare it for `ndiv_lib.data.load_images("cifar10", split)`.
 
-    python data_scripts/cifar10.py --from DIR            verify the files in DIR, write $NDIV_DATA/cifar10
-    python data_scripts/cifar10.py --from DIR --to OUT   the same, into OUT/cifar10
-    python data_scripts/cifar10.py --twin                a small procedural stand-in in the same layout
+    python data_scripts/cifar10.py               fetch the archive (170 MB), write $NDIV_DATA/cifar10
+    python data_scripts/cifar10.py --from DIR    the same from files at hand in DIR
+    python data_scripts/cifar10.py --twin        a small procedural stand-in in the same layout
 
-Without NDIV_DATA in the environment the set goes to data/cifar10. DIR is, or holds, one of three forms:
+`--to OUT` writes OUT/cifar10; without it and without NDIV_DATA in the environment the set goes to data/cifar10.
+DIR is, or holds, one of three forms:
 
     cifar-10-python.tar.gz   the published archive (or --from the file itself), read in place, not unpacked
     cifar-10-batches-py/     its six batches, unpacked: data_batch_1 ... data_batch_5, test_batch
@@ -13,7 +14,7 @@ Without NDIV_DATA in the environment the set goes to data/cifar10. DIR is, or ho
 
 DIR/cifar10 and DIR/cifar-10-batches-py are searched too. A batch is a pickle: it is opened only once it has
 the sha256 of the published file, and then by a reader that knows no more than lists, dictionaries and byte
-arrays. Whatever the form, decoded images and labels of every batch are verified. Nothing is downloaded.
+arrays. Whatever the form, decoded images and labels of every batch are verified.
 
 50,000 training and 10,000 test photographs, 32x32, RGB, ten classes.
 License: the authors state none and ask for a citation.
@@ -24,33 +25,40 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import (
-    Array,
-    DataError,
-    DataSet,
-    Splits,
-    balanced_labels,
-    check_sum,
-    first_existing,
-    main,
-    refuse_web_page,
-    sha256,
-)
+
+sys.path.insert(0, str(Path(__file__).parent))  # run by path, from wherever
+
+from _archives import read_members, read_whole
+from _checks import Array, DataError, File, Sums, check_sum, refuse_web_page, sha256
+from _common import DataSet, Reading, Splits, first_existing, run
+from _twins import draw_splits, gratings, labeled
 
 CIFAR10 = DataSet(
     name="cifar10",
     title="CIFAR-10",
     license="none stated by the authors, who ask for a citation",
     citation="A. Krizhevsky, 'Learning Multiple Layers of Features from Tiny Images', 2009.",
+    page="https://www.cs.toronto.edu/~kriz/cifar.html",
+    shape=(32, 32, 3),
+    counts={"train": 50_000, "test": 10_000},
     class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    files=(
+        File(
+            "cifar-10-python.tar.gz",
+            "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+            170_498_071,
+            (
+                "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+                "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
+            ),
+        ),
+    ),
     sha256={
         "train/images": "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
         "train/labels": "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
@@ -126,30 +134,10 @@ def parse_batch(data: bytes, what: str, name: str) -> Batch:
 
 def read_archive(path: Path) -> Iterator[tuple[str, Batch]]:
     """The batches inside the published archive, in its order; no member is ever written to disk."""
-    with path.open("rb") as file:
-        head = file.read(64)
-    refuse_web_page(path, head)
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                place = PurePosixPath(member.name)
-                if (
-                    place.parts[:1] != (FOLDER,)
-                    or ".." in place.parts
-                    or not (member.isfile() or member.isdir())
-                ):
-                    raise DataError(
-                        f"{path}: expected plain files below {FOLDER}/, got {member.name!r}. "
-                        "This is not the published archive: fetch it again."
-                    )
-                if member.size > LARGEST:
-                    raise DataError(
-                        f"{path}: {member.name} has {member.size:,} bytes, more than a batch. Fetch it again."
-                    )
-                if place.name in BATCHES and (content := archive.extractfile(member)) is not None:
-                    yield place.name, parse_batch(content.read(), f"{path}: {member.name}", place.name)
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{path}: the archive is damaged or cut short ({error}). Fetch it again.") from error
+    for member in read_members(path, largest=LARGEST):
+        if member.name.parent.name == FOLDER and member.name.name in BATCHES:
+            name = member.name.name
+            yield name, parse_batch(read_whole(path, member), f"{path}: {member.name}", name)
 
 
 def read_batches(folder: Path) -> Iterator[tuple[str, Batch]]:
@@ -220,7 +208,7 @@ def find(source: Path) -> tuple[Iterator[tuple[str, Batch]], str]:
     )
 
 
-def read(source: Path) -> tuple[Splits, str]:
+def read(source: Path, sums: Sums) -> Reading:
     batches, form = find(source)
     verified: dict[str, Batch] = {}
     for name, (images, labels) in batches:
@@ -235,41 +223,26 @@ def read(source: Path) -> tuple[Splits, str]:
         raise DataError(f"{source}: {', '.join(missing)} missing from {form}. Fetch it again.")
     train = [verified[name] for name in BATCHES if name != "test_batch"]
     images, labels = verified["test_batch"]
-    return {
+    splits: Splits = {
         "train": {
             "images": np.concatenate([i for i, _ in train]),
             "labels": np.concatenate([k for _, k in train]),
         },
         "test": {"images": images, "labels": labels},
-    }, form
-
-
-def draw_patterns(rng: np.random.Generator, labels: Array) -> Array:
-    """One 32x32 RGB image per label: class sets direction and frequency of a grating, chance the rest."""
-    n = len(labels)
-    axis = np.linspace(-1, 1, 32)
-    x, y = np.meshgrid(axis, axis)
-    angle = (np.pi * labels / 10 + rng.normal(0, 0.05, n))[:, None, None]
-    frequency = np.where(labels % 2, 4.0, 7.0)[:, None, None]
-    phase = rng.uniform(0, 2 * np.pi, (n, 1, 1))
-    wave = 0.5 + 0.5 * np.sin(frequency * (np.cos(angle) * x + np.sin(angle) * y) + phase)
-    dark, bright = rng.uniform(0, 110, (n, 1, 1, 3)), rng.uniform(120, 240, (n, 1, 1, 3))
-    images = dark + (bright - dark) * wave[..., None] + rng.normal(0, 4, (n, 32, 32, 3))
-    return np.clip(np.round(images), 0, 255).astype(np.uint8)
+    }
+    return Reading(splits, form, sums)
 
 
 def twin(size: int, seed: int) -> Splits:
-    splits: Splits = {}
-    for i, (split, count) in enumerate({"train": size, "test": size // 4}.items()):
-        rng = np.random.default_rng([seed, i])
-        labels = balanced_labels(rng, count, len(CIFAR10.class_names))
-        splits[split] = {"images": draw_patterns(rng, labels), "labels": labels}
-    return splits
+    def draw(rng: np.random.Generator, count: int) -> dict[str, Array]:
+        return labeled(rng, count, 10, lambda rng, labels: gratings(rng, labels, 32))
+
+    return draw_splits(draw, size, seed, {"train": 1, "test": 4})
 
 
-def cli(argv: Sequence[str] | None = None) -> int:
-    return main(CIFAR10, read, twin, forms=FORMS, argv=argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(CIFAR10, read, twin, forms=FORMS, argv=argv)
 
 
 if __name__ == "__main__":
-    sys.exit(cli())
+    sys.exit(main())

@@ -1,13 +1,13 @@
-"""Verify MNIST and prepare it for `ndiv_lib.data.load_images("mnist", split)`.
+"""Fetch MNIST, verify it and prepare it for `ndiv_lib.data.load_images("mnist", split)`.
 
-    python data_scripts/mnist.py --from DIR            verify the files in DIR, write $NDIV_DATA/mnist
-    python data_scripts/mnist.py --from DIR --to OUT   the same, into OUT/mnist
+    python data_scripts/mnist.py                       fetch the four files (12 MB), write $NDIV_DATA/mnist
+    python data_scripts/mnist.py --from DIR            the same from files at hand in DIR
     python data_scripts/mnist.py --twin                a small procedural stand-in in the same layout
 
-Without NDIV_DATA in the environment the set goes to data/mnist. DIR holds the four published IDX files,
-unpacked or gzipped, under their usual names (`train-images-idx3-ubyte` or `train-images.idx3-ubyte`, with or
-without `.gz`); DIR/mnist and DIR/MNIST/raw are searched too. The sha256 of the unpacked file decides, so any
-gzip wrapping will do. Needs numpy alone; nothing is downloaded.
+`--to OUT` writes OUT/mnist; without it and without NDIV_DATA in the environment the set goes to data/mnist.
+DIR holds the four published IDX files, unpacked or gzipped, under their usual names (`train-images-idx3-ubyte`
+or `train-images.idx3-ubyte`, with or without `.gz`); DIR/mnist and DIR/MNIST/raw are searched too. The sha256
+of the unpacked file decides, so any gzip wrapping will do.
 
 60,000 training and 10,000 test images of handwritten digits, 28x28, gray.
 License: CC BY-SA 3.0, as commonly stated.
@@ -15,25 +15,29 @@ License: CC BY-SA 3.0, as commonly stated.
 
 from __future__ import annotations
 
-import gzip
 import sys
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from _common import (
-    Array,
-    DataError,
-    DataSet,
-    Splits,
-    balanced_labels,
-    check_sum,
-    first_existing,
-    main,
-    refuse_web_page,
-    sha256,
+
+sys.path.insert(0, str(Path(__file__).parent))  # run by path, from wherever
+
+from _checks import Array, File, Sums
+from _common import DataSet, Reading, Splits, run
+from _idx import IdxFile, read_idx
+from _twins import draw_splits, labeled
+
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
 )
+
+
+def published(name: str, sha256: str, size: int) -> File:
+    return File(name, sha256, size, tuple(mirror + name for mirror in MIRRORS))
+
 
 MNIST = DataSet(
     name="mnist",
@@ -41,7 +45,32 @@ MNIST = DataSet(
     license="CC BY-SA 3.0, as commonly stated",
     citation="Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, 'Gradient-based learning applied to document "
     "recognition', Proceedings of the IEEE 86(11), 1998.",
+    page="http://yann.lecun.com/exdb/mnist/",
+    shape=(28, 28),
+    counts={"train": 60_000, "test": 10_000},
     class_names=tuple("0123456789"),
+    files=(
+        published(
+            "train-images-idx3-ubyte.gz",
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            9_912_422,
+        ),
+        published(
+            "train-labels-idx1-ubyte.gz",
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            28_881,
+        ),
+        published(
+            "t10k-images-idx3-ubyte.gz",
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            1_648_877,
+        ),
+        published(
+            "t10k-labels-idx1-ubyte.gz",
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+            4_542,
+        ),
+    ),
     sha256={
         "train/images": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
         "train/labels": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
@@ -51,77 +80,28 @@ MNIST = DataSet(
 )
 FORMS = "the four IDX files of MNIST, unpacked or gzipped, in DIR, DIR/mnist or DIR/MNIST/raw."
 
-IDX_FILES = {  # sha256 of the published files, unpacked
-    "train/images": (
+IDX_FILES = {
+    "train/images": IdxFile(
         "train-images-idx3-ubyte",
-        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        unpacked="ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     ),
-    "train/labels": (
+    "train/labels": IdxFile(
         "train-labels-idx1-ubyte",
-        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        unpacked="65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     ),
-    "test/images": (
+    "test/images": IdxFile(
         "t10k-images-idx3-ubyte",
-        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        unpacked="0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     ),
-    "test/labels": (
+    "test/labels": IdxFile(
         "t10k-labels-idx1-ubyte",
-        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        unpacked="ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
     ),
 }
-LARGEST = 64 * 2**20  # the largest of the four has 47,040,016 bytes; a gzip bomb stops here
 
 
-def find(folder: Path, name: str) -> Path:
-    spellings = [name, name.replace("-idx", ".idx")]
-    places = [folder, folder / "mnist", folder / "MNIST" / "raw"]
-    found = first_existing(
-        place / (s + suffix) for place in places for s in spellings for suffix in ("", ".gz")
-    )
-    if found is None:
-        raise DataError(
-            f"{folder / name}[.gz]: missing (also looked in {', '.join(map(str, places[1:]))}). "
-            f"Expected under --from: {FORMS}"
-        )
-    return found
-
-
-def unpacked(path: Path) -> bytes:
-    """The bytes of an IDX file, at most LARGEST of them, through gzip where the name says so."""
-    with path.open("rb") as file:
-        head = file.read(64)
-        refuse_web_page(path, head)
-        if path.suffix != ".gz":
-            return head + file.read(LARGEST)
-    if head[:2] != b"\x1f\x8b":
-        raise DataError(
-            f"{path}: expected gzip data (1f 8b ...), got {head[:4].hex(' ')}. Fetch the file again."
-        )
-    try:
-        with gzip.open(path) as file:
-            return file.read(LARGEST)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"{path}: the gzip data are damaged or cut short ({error}). Fetch the file again."
-        ) from error
-
-
-def parse_idx(data: bytes) -> Array:
-    """An IDX file of unsigned bytes: 0 0 8 ndim, ndim big-endian sizes, the values."""
-    ndim = data[3]
-    shape = np.frombuffer(data, ">u4", count=ndim, offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * ndim).reshape([int(size) for size in shape])
-
-
-def read(folder: Path) -> tuple[Splits, str]:
-    splits: Splits = {"train": {}, "test": {}}
-    for key, (name, expected) in IDX_FILES.items():
-        path = find(folder, name)
-        data = unpacked(path)
-        check_sum(f"{path} (unpacked, {len(data):,} bytes)", expected=expected, got=sha256(data))
-        split, kind = key.split("/")
-        splits[split][kind] = parse_idx(data)
-    return splits, "the four IDX files"
+def read(folder: Path, sums: Sums) -> Reading:
+    return read_idx(folder, sums, IDX_FILES, ("mnist", "MNIST/raw"))
 
 
 # The twin writes seven-segment digits: strokes between six corners of a box, lit as on a pocket calculator.
@@ -163,17 +143,14 @@ def draw_digits(rng: np.random.Generator, labels: Array) -> Array:
 
 
 def twin(size: int, seed: int) -> Splits:
-    splits: Splits = {}
-    for i, (split, count) in enumerate({"train": size, "test": size // 4}.items()):
-        rng = np.random.default_rng([seed, i])
-        labels = balanced_labels(rng, count, len(MNIST.class_names))
-        splits[split] = {"images": draw_digits(rng, labels), "labels": labels}
-    return splits
+    return draw_splits(
+        lambda rng, count: labeled(rng, count, 10, draw_digits), size, seed, {"train": 1, "test": 4}
+    )
 
 
-def cli(argv: Sequence[str] | None = None) -> int:
-    return main(MNIST, read, twin, forms=FORMS, argv=argv)
+def main(argv: Sequence[str] | None = None) -> int:
+    return run(MNIST, read, twin, forms=FORMS, argv=argv)
 
 
 if __name__ == "__main__":
-    sys.exit(cli())
+    sys.exit(main())
