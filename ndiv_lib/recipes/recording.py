@@ -150,7 +150,7 @@ def measure(
     started = time.process_time()
     measured = get_recipe(recipe).run(config, list(seeds))
     minutes = (time.process_time() - started) / 60
-    return _result(recipe, cell, config, seeds, measured, minutes), measured.arrays
+    return as_result(recipe, cell, config, seeds, measured, minutes), measured.arrays
 
 
 def is_trained(recipe: str) -> bool:
@@ -187,9 +187,7 @@ def measure_trained(
     if not found:
         return None
     measured = joined(found)
-    return _result(
-        recipe, cell, config, seeds, measured, sum(measured.values["train_minutes"])
-    ), measured.arrays
+    return as_result(recipe, cell, config, seeds, measured), measured.arrays
 
 
 def joined(measured: Sequence[Measured]) -> Measured:
@@ -199,9 +197,15 @@ def joined(measured: Sequence[Measured]) -> Measured:
     return replace(first, values=values)
 
 
-def _result(
-    recipe: str, cell: str, config: Any, seeds: Sequence[int], measured: Measured, minutes: float
+def as_result(
+    recipe: str,
+    cell: str,
+    config: Any,
+    seeds: Sequence[int],
+    measured: Measured,
+    minutes: float | None = None,
 ) -> Result:
+    """What was measured as a record; its minutes, if not given, are those of the training."""
     result = stamp(
         Result(
             recipe=recipe,
@@ -211,7 +215,7 @@ def _result(
             values={metric: list(values) for metric, values in measured.values.items()},
             n_real=measured.n_real,
             n_generated=measured.n_generated,
-            minutes=minutes,
+            minutes=sum(measured.values["train_minutes"]) if minutes is None else minutes,
         )
     )
     if not torch.cuda.is_initialized():
