@@ -13,20 +13,7 @@ from ndiv_lib.data.digits import load_digits_split
 from ndiv_lib.data.one_to_many import OneToMany
 from ndiv_lib.diagnosis import diagnose
 from ndiv_lib.diagnosis.inputs import check_samples
-
-CORNERS = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
-
-
-def blobs(num_modes, count, seed):
-    random = torch.Generator().manual_seed(seed)
-    return CORNERS[torch.randint(num_modes, (count,), generator=random)] + torch.randn(
-        count, 2, generator=random
-    )
-
-
-def shapes(count, seed):
-    return OneToMany().sample(count, generator=torch.Generator().manual_seed(seed))
-
+from tests.toy_sets import CORNERS, blobs, shapes
 
 # --- The answer -------------------------------------------------------------------------------------------------------
 

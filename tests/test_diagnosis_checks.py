@@ -7,15 +7,7 @@ from torch.nn import functional as F
 
 from ndiv_lib.diagnosis import checks
 from ndiv_lib.metrics import precision_recall_density_coverage
-
-CORNERS = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
-
-
-def blobs(num_modes, count, seed):
-    random = torch.Generator().manual_seed(seed)
-    return CORNERS[torch.randint(num_modes, (count,), generator=random)] + torch.randn(
-        count, 2, generator=random
-    )
+from tests.toy_sets import blobs
 
 
 def a_pool(features, **options):

@@ -8,23 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ndiv_lib.data.one_to_many import OneToMany
 from ndiv_lib.diagnosis import diagnose
 from ndiv_lib.diagnosis.page import encode_tiles, to_html
 from ndiv_lib.diagnosis.words import WIDTH, words_of
-
-CORNERS = torch.tensor([[0.0, 0.0], [9.0, 0.0], [0.0, 9.0], [9.0, 9.0]])
-
-
-def blobs(num_modes, count, seed):
-    random = torch.Generator().manual_seed(seed)
-    return CORNERS[torch.randint(num_modes, (count,), generator=random)] + torch.randn(
-        count, 2, generator=random
-    )
-
-
-def shapes(count, seed):
-    return OneToMany().sample(count, generator=torch.Generator().manual_seed(seed))
+from tests.toy_sets import blobs, shapes
 
 
 class Page(HTMLParser):

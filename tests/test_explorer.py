@@ -8,6 +8,7 @@ import pytest
 
 from ndiv_lib.recipes import stopping
 from ndiv_lib.reporting.explorer import curve_explorer
+from tests import explorers
 
 CHAPTER = Path(__file__).parents[1] / "notebooks" / "hmgan_02_proposition_1.ipynb"
 FORMULA = "(a, b) => ({to: 3, curves: [(t) => Math.exp(-a * t)], level: b, marks: [-Math.log(b) / a], text: `rate ${a}`})"
@@ -26,12 +27,7 @@ def explorer(**changes):
 
 
 def test_the_markup_stands_alone():
-    markup = explorer().markup
-    assert markup.count('type="range"') == 2 and "A decaying curve" in markup
-    assert "src=" not in markup and "href=" not in markup and "import" not in markup
-    assert (
-        markup == explorer().markup != explorer(alt="Another").markup
-    )  # the same on every build, one id each
+    explorers.stands_alone(explorer, "A decaying curve", num_sliders=2)
 
 
 def test_starts_and_limits_are_checked():
@@ -62,9 +58,7 @@ def test_sliders_move_the_curve_by_keyboard(show):
 
 @pytest.mark.browser
 def test_it_fits_a_phone_and_keeps_the_size_of_its_type(show):
-    page = show(explorer().markup, width=390)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.locator("svg text").first.evaluate("e => e.getBoundingClientRect().height") > 11
+    explorers.fits_a_phone(show, explorer)
 
 
 @pytest.mark.browser

@@ -12,6 +12,7 @@ from ndiv_lib.recipes import phantom, two_branches
 from ndiv_lib.reporting import style
 from ndiv_lib.reporting.results import load_arrays
 from ndiv_lib.reporting.walk_explorer import walk_explorer
+from tests import explorers
 
 CHAPTER = Path(__file__).parents[1] / "notebooks" / "cgml_03_phantom_distributions.ipynb"
 COLORS = {"plain": "#f0a58f", "momentum": "#c8321e", "hybrid": "#6d1408"}
@@ -47,11 +48,8 @@ def explorer(**changes):
 
 
 def test_the_markup_stands_alone():
-    markup = explorer().markup
-    assert markup.count('type="range"') == 3 and markup.count("<option>") == 2
-    assert "A map of moves and three walks" in markup
-    assert "src=" not in markup and "href=" not in markup and "import" not in markup
-    assert markup == explorer().markup != explorer(alt="Another").markup  # the same on every build
+    explorers.stands_alone(explorer, "A map of moves and three walks", num_sliders=3)
+    assert explorer().markup.count("<option>") == 2
 
 
 def test_what_it_refuses():
@@ -127,9 +125,7 @@ def test_a_click_drops_a_latent(show, width):
 
 @pytest.mark.browser
 def test_it_fits_a_phone_and_keeps_the_size_of_its_type(show):
-    page = show(explorer().markup, width=390)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.locator("svg text").first.evaluate("e => e.getBoundingClientRect().height") > 11
+    explorers.fits_a_phone(show, explorer)
 
 
 @pytest.mark.browser
