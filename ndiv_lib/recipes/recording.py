@@ -53,6 +53,7 @@ RECIPES = (
     "latent_search",
     "several_answers",
     "cgml_small_claims",
+    "frechet_noise",
 )
 
 EVALUATION_MINUTES = 1.0  # kept free at the end of a budget for measuring the run that has just been trained
