@@ -16,12 +16,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ndiv_lib import models
 from ndiv_lib._checks import check_choice
 from ndiv_lib.activations import record_activations
 from ndiv_lib.adversarial import discriminator_loss, generator_loss, gradient_penalty, r1_penalty, r2_penalty
-from ndiv_lib.data.images import IMAGE_SHAPES, describe_images, load_bytes, load_images
+from ndiv_lib.data.images import IMAGE_SHAPES, describe_images, load_bytes
 from ndiv_lib.hmgan import hierarchical_loss, mode_seeking_loss
 from ndiv_lib.models._shared import ImageDiscriminator, ImageGenerator
 from ndiv_lib.ndiv import ndiv_loss
@@ -52,6 +53,7 @@ class Config:
     """A generative adversarial network on images; the defaults are those that all rows of NDiv's Table 2 share."""
 
     data: str = "cifar10"
+    image_size: int = 0  # 0: as stored; half or a quarter of it (means of 2 x 2 or 4 x 4 pixels) for a CPU
     fraction: float = 1.0  # of the training images, a random part that depends on the seed alone
     num_classes: int = 0  # above 0: networks are given the class
     architecture: Literal["resnet", "sndcgan", "conditional_dcgan", "plain_resnet"] = "resnet"
@@ -93,6 +95,8 @@ class Config:
 
     def __post_init__(self) -> None:
         check_choice(self.data, "data", sorted(IMAGE_SHAPES))
+        stored = IMAGE_SHAPES[self.data][1]
+        check_choice(self.image_size, "image_size", (0, stored, stored // 2, stored // 4))
         pairs = self.diversity in ("mode_seeking", "hierarchical")
         if pairs and self.latents_per_label != 2:
             raise ValueError(
@@ -115,10 +119,14 @@ class Config:
 
 def networks(config: Config, seed: int) -> tuple[ImageGenerator, ImageDiscriminator]:
     """Generator and discriminator with the initial weights of that seed; the same for every method."""
-    channels, size, _ = IMAGE_SHAPES[config.data]
+    channels, stored, _ = IMAGE_SHAPES[config.data]
     of_generator, of_discriminator = ARCHITECTURES[config.architecture]
     random = torch.Generator().manual_seed(1_000_003 + seed)
-    shape = {"image_size": size, "channels": channels, "num_classes": config.num_classes}
+    shape = {
+        "image_size": config.image_size or stored,
+        "channels": channels,
+        "num_classes": config.num_classes,
+    }
     spectral = {"spectral_norm": True} if config.spectral_norm else {}
     generator = of_generator(config.latent_dim, width=config.generator_width, generator=random, **shape)
     return generator, of_discriminator(
@@ -126,9 +134,20 @@ def networks(config: Config, seed: int) -> tuple[ImageGenerator, ImageDiscrimina
     )
 
 
+def stored_bytes(config: Config, split: str) -> tuple[Tensor, Tensor]:
+    """The images of a split as bytes ``(n, c, h, w)`` of the configured size, and their labels."""
+    images, labels = load_bytes(config.data, split)
+    factor = images.shape[-1] // (config.image_size or images.shape[-1])
+    if factor > 1:
+        images = torch.cat(
+            [F.avg_pool2d(part.float(), factor).round().byte() for part in images.split(5_000)]
+        )
+    return images, labels
+
+
 def training_bytes(config: Config, seed: int) -> tuple[Tensor, Tensor]:
     """The training images as bytes ``(n, c, h, w)``, and their labels: all, or the part that the seed picks."""
-    images, labels = load_bytes(config.data, "train")
+    images, labels = stored_bytes(config, "train")
     if config.fraction < 1:
         random = torch.Generator().manual_seed(3_000_003 + seed)
         chosen = torch.randperm(len(images), generator=random)[: round(config.fraction * len(images))]
@@ -400,8 +419,10 @@ def evaluate(config: Config, folder: str | Path, seed: int) -> Measured:
 
     Keeps a sheet ``(6, 10, c, h, w)`` of samples as bytes, a column per class if there are classes.
     """
-    real, labels_real = load_images(config.data, "test")
-    floor, labels_floor = load_images(config.data, "train")
+    (real, labels_real), (floor, labels_floor) = (
+        (images.float() / 127.5 - 1, labels)
+        for images, labels in (stored_bytes(config, split) for split in ("test", "train"))
+    )
     count = min(config.num_samples, len(real), len(floor))
     generator, cost = trained_generator(config, folder)
     random = torch.Generator().manual_seed(6_000_003 + seed)
