@@ -346,6 +346,16 @@ def test_walks_may_diverge_where_values_are_not_looked_at():
     assert not bool(trajectory[-1].isfinite().any())
 
 
+def test_targets_may_be_what_only_the_cost_understands():
+    def cost(outputs, targets):
+        return l1(outputs, targets["answers"])
+
+    search = make_search(cost=cost)
+    adam = torch.optim.Adam(search.parameters())
+    report = search.training_step(torch.rand(4, 1), {"answers": torch.rand(4, 3)}, adam)
+    assert report.costs.shape == (6,)
+
+
 def test_an_encoder_may_take_integers():
     search = make_search()
     search.encoder = nn.Sequential(nn.Embedding(5, 8), nn.Flatten(1))

@@ -93,7 +93,7 @@ class LatentSearch(nn.Module):
         predictor: nn.Module,
         *,
         latent_dim: int,
-        cost: Callable[[Tensor, Tensor], Tensor],
+        cost: Callable[[Tensor, Any], Tensor],
         latent: Literal["sphere", "interval"] = "sphere",
         steps: int = 20,
         step_size: float = 0.1,
@@ -134,7 +134,7 @@ class LatentSearch(nn.Module):
     def training_step(
         self,
         inputs: Tensor,
-        targets: Tensor,
+        targets: Any,
         optimizer: torch.optim.Optimizer,
         *,
         latents: Tensor | None = None,
@@ -148,7 +148,8 @@ class LatentSearch(nn.Module):
 
         Args:
             inputs: ``(b, ...)``.
-            targets: ``(b, ...)``: one answer for each input, whichever the data hold.
+            targets: ``(b, ...)``: one answer for each input, whichever the data hold. Handed to the cost as they are, which may
+                want more than a tensor.
             optimizer: over the parameters of all three networks. Each update leaves the other networks' gradients None.
             latents: ``(b, dz)`` where the search starts; None draws new ones. The paper does not say whether a sample keeps
                 its latent from epoch to epoch: keep them by handing in the ones that the last report had.
@@ -159,12 +160,13 @@ class LatentSearch(nn.Module):
         """
         check_tensor(inputs, "inputs")
         check_finite(inputs, "inputs")
-        check_tensor(targets, "targets")
-        if len(targets) != len(inputs):
-            raise ValueError(f"expected one target for each of {len(inputs)} inputs, got {len(targets)}.")
+        if isinstance(targets, Tensor):
+            check_same_device(inputs=inputs, targets=targets)
+            if len(targets) != len(inputs):
+                raise ValueError(f"expected one target for each of {len(inputs)} inputs, got {len(targets)}.")
         if latents is None:
             latents = self.draw_latents(len(inputs), inputs, generator)
-        check_same_device(inputs=inputs, targets=targets, latents=latents)
+        check_same_device(inputs=inputs, latents=latents)
         if latents.shape != (len(inputs), self.latent_dim):
             raise ValueError(
                 f"expected latents (inputs, latent_dim) = {(len(inputs), self.latent_dim)}, got {tuple(latents.shape)}."

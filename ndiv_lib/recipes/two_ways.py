@@ -209,7 +209,7 @@ def build(config: Config, generator: torch.Generator) -> LatentSearch:
         answers,
         predictor,
         latent_dim=dz,
-        cost=missing_cost,  # type: ignore[arg-type]  # the target is a whole task: it says where the hole is
+        cost=missing_cost,  # the target is a whole task: it says where the hole is
         latent=config.latent,
         steps=config.steps,
         step_size=config.step_size,
@@ -273,7 +273,7 @@ def train(config: Config, seed: int) -> LatentSearch:
     for _ in range(config.num_updates):
         task = draw_task(config, data, generator)
         if config.method == "cgml":
-            models.training_step(task.seen, task, *optimizers, generator=generator)  # type: ignore[arg-type]
+            models.training_step(task.seen, task, *optimizers, generator=generator)
         else:
             regression_step(config, models, discriminator, task, optimizers)
         for schedule in falling:
