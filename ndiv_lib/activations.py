@@ -91,6 +91,7 @@ def _named_layers(module: nn.Module) -> tuple[dict[str, nn.Module], bool]:
         while (inner := _unwrapped(layer)) is not layer:
             compiled |= hasattr(layer, "_orig_mod")
             layer = inner
+        compiled |= layer._compiled_call_impl is not None  # by layer.compile()
         layers[prefix] = layer
         for name, child in layer.named_children():
             walk(child, f"{prefix}.{name}" if prefix else name)

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ndiv_lib import models
-from ndiv_lib._checks import check_choice
+from ndiv_lib._checks import check_choice, check_integer, check_positive
 from ndiv_lib.activations import record_activations
 from ndiv_lib.adversarial import discriminator_loss, generator_loss, gradient_penalty, r1_penalty, r2_penalty
 from ndiv_lib.data.images import IMAGE_SHAPES, describe_images, load_bytes
@@ -95,6 +95,26 @@ class Config:
 
     def __post_init__(self) -> None:
         check_choice(self.data, "data", sorted(IMAGE_SHAPES))
+        for name, kind in get_type_hints(type(self)).items():
+            if get_origin(kind) is Literal:
+                check_choice(getattr(self, name), name, get_args(kind))
+        for name in (
+            "discriminator_steps",
+            "num_steps",
+            "batch_size",
+            "accumulation",
+            "fakes_per_real",
+            "latents_per_label",
+        ):
+            check_integer(getattr(self, name), name, least=1)
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"expected fraction in (0, 1], got {self.fraction}.")
+        for name, weight in (("penalty", self.penalty_weight), ("diversity", self.diversity_weight)):
+            check_positive(weight, f"{name}_weight", allow_zero=True)
+            if weight and getattr(self, name) == "none":
+                raise ValueError(
+                    f"expected {name}_weight 0 with {name} 'none', got {weight}; choose a {name}."
+                )
         stored = IMAGE_SHAPES[self.data][1]
         check_choice(self.image_size, "image_size", (0, stored, stored // 2, stored // 4))
         pairs = self.diversity in ("mode_seeking", "hierarchical")
@@ -110,6 +130,11 @@ class Config:
             raise ValueError(
                 f"expected batch_size times fakes_per_real to be a multiple of latents_per_label, got "
                 f"{self.batch_size} x {self.fakes_per_real} and {self.latents_per_label}."
+            )
+        if self.num_classes and self.fakes_per_real > self.latents_per_label:
+            raise ValueError(
+                f"expected fakes_per_real <= latents_per_label with classes, as labels come from the real batch; got "
+                f"{self.fakes_per_real} and {self.latents_per_label}."
             )
         if self.penalty == "gradient" and self.num_classes:
             raise ValueError(
@@ -259,6 +284,11 @@ def train(
         own_generator, own_discriminator, of_generator, of_discriminator
     )
 
+    def logits_at(points: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The discriminator without what accelerate (autocast) and torch.compile have put around its forward."""
+        logits: Tensor = own_discriminator.features(points, labels, level="logits")[:, 0]
+        return logits
+
     def discriminator_update(real: Tensor, labels: Tensor, latents: Tensor) -> dict[str, Tensor]:
         """One step of the discriminator; its penalty is in float32 and never compiled, as it differentiates twice."""
         own_discriminator.requires_grad_(True)
@@ -284,12 +314,10 @@ def train(
             terms = {"discriminator": loss}
             with torch.autocast(device.type, enabled=False):
                 if config.penalty == "gradient":
-                    terms["penalty"] = gradient_penalty(
-                        own_discriminator.forward, real=real, fake=fake[: len(real)]
-                    )
+                    terms["penalty"] = gradient_penalty(logits_at, real=real, fake=fake[: len(real)])
                 elif config.penalty == "r1_r2":
-                    on_real = partial(own_discriminator.forward, labels=real_labels)
-                    on_fake = partial(own_discriminator.forward, labels=fake_labels)
+                    on_real = partial(logits_at, labels=real_labels)
+                    on_fake = partial(logits_at, labels=fake_labels)
                     terms["penalty"] = r1_penalty(on_real, real) + r2_penalty(on_fake, fake)
             if "penalty" in terms:
                 loss = loss + config.penalty_weight * terms["penalty"]

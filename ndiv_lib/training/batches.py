@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import torch
 from torch import Tensor
 
@@ -70,13 +72,25 @@ class Batches:
         return self.images[index].float().div_(127.5).sub_(1), self.labels[index]
 
     def state_dict(self) -> dict[str, int]:
-        """Epoch and position in it."""
-        return {"epoch": self.epoch, "position": self.position}
+        """Epoch and position in it, and a checksum of the images."""
+        return {"epoch": self.epoch, "position": self.position, "images": self._checksum()}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go to a saved place."""
+        """Go to a saved place.
+
+        Raises:
+            ValueError: if it is a place among other images.
+        """
+        if state["images"] != self._checksum():
+            raise ValueError(
+                "expected the images that this run began with, got others; is $NDIV_DATA the folder of then, and was the "
+                "set (or its twin) not prepared anew?"
+            )
         self.epoch, self.position = state["epoch"], state["position"]
         self._order = self._shuffled()
+
+    def _checksum(self) -> int:
+        return zlib.crc32(self.images[:1000].cpu().contiguous().numpy().data, len(self.images))
 
     def _shuffled(self) -> Tensor:
         random = torch.Generator().manual_seed(1_000_003 * self.seed + self.epoch)

@@ -1,8 +1,8 @@
 """Checkpoints: everything a run needs to go on exactly where it was, or nothing.
 
 A checkpoint is a folder ``step-00001200`` with ``tensors.safetensors`` and ``state.json``, which holds the structure around the
-tensors and their sha256. It is written beside its place and renamed into it, so that a process killed at any moment leaves whole
-checkpoints only. Nothing is pickled: a checkpoint from elsewhere can hold numbers, and no code.
+tensors and the sha256 of both. It is written beside its place and renamed into it, so that a process killed at any moment
+leaves whole checkpoints only. Nothing is pickled: a checkpoint from elsewhere can hold numbers, and no code.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def write_checkpoint(
 
     Raises:
         CheckpointError: if it cannot be written (no space, no permission); earlier checkpoints are untouched.
-        TypeError: for a value that is none of the above.
+        TypeError: for a value or a key that is none of the above.
 
     Example:
         >>> import tempfile, torch
@@ -60,17 +59,15 @@ def write_checkpoint(
     tensors: dict[str, Tensor] = {}
     structure = _pack(state, tensors)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        workshop = Path(tempfile.mkdtemp(prefix=_WORKSHOP, dir=folder))
+        workshop = folder / f"{_WORKSHOP}{place.name}"
+        shutil.rmtree(workshop, ignore_errors=True)
+        workshop.mkdir(parents=True)
         try:
             _write(workshop / _TENSORS, require("safetensors.torch", "train").save(tensors))
-            document = {
-                "format": FORMAT,
-                "step": step,
-                "sha256": _sha256(workshop / _TENSORS),
-                "state": structure,
-            }
+            document = {"format": FORMAT, "step": step, "state": structure}
+            document["sha256"] = _sha256(workshop / _TENSORS, document)
             _write(workshop / _STATE, json.dumps(document).encode())
+            _sync(workshop)
             if place.exists():  # the same step once more, after one that turned out damaged
                 shutil.rmtree(place)
             os.rename(workshop, place)
@@ -78,13 +75,17 @@ def write_checkpoint(
         finally:
             shutil.rmtree(workshop, ignore_errors=True)
     except OSError as error:
-        kept = ", ".join(path.name for path in checkpoints(folder)) or "none"
+        names = ", ".join(path.name for path in checkpoints(folder)) or "none"
         raise CheckpointError(
-            f"cannot write the checkpoint of step {step} to {folder}: {error.strerror or error}. Kept: {kept}. "
+            f"cannot write the checkpoint of step {step} to {folder}: {error.strerror or error}. Kept: {names}. "
             f"Make room (it takes {_megabytes(tensors)} MB) or mend the folder, and start the same command again."
         ) from error
-    for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+    kept = [path for path in checkpoints(folder) if path <= place][-keep:]
+    for path in checkpoints(folder):
+        if (
+            path not in kept
+        ):  # old ones; and later ones, which were damaged, or the run would not have gone back
+            shutil.rmtree(path, ignore_errors=True)
     return place
 
 
@@ -107,8 +108,8 @@ def read_checkpoint(
                     f"{place}: expected a checkpoint of format {FORMAT}, got format {document['format']}; "
                     "read it with the version of ndiv_lib that wrote it, or start in a new folder."
                 )
-            if _sha256(place / _TENSORS) != document["sha256"]:
-                raise ValueError("its tensors are not those that were written")
+            if _sha256(place / _TENSORS, document) != document["sha256"]:
+                raise ValueError("its content is not what was written")
             tensors = require("safetensors.torch", "train").load_file(place / _TENSORS)
             return document["step"], _unpack(document["state"], tensors)
         except (OSError, ValueError, LookupError, TypeError) as error:
@@ -137,6 +138,9 @@ def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
         tensors[key] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": key, "channels_last": channels_last}
     if isinstance(value, Mapping):  # keys may be numbers: those of an optimizer's state are
+        for key in value:
+            if not isinstance(key, str | int):
+                raise TypeError(f"expected strings or integers as keys of a state, got {key!r}.")
         return {"mapping": [[key, _pack(item, tensors)] for key, item in value.items()]}
     if isinstance(value, tuple | list):
         kind = "tuple" if isinstance(value, tuple) else "list"
@@ -182,9 +186,12 @@ def _sync(folder: Path) -> None:
             os.close(handle)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(tensors: Path, document: Mapping[str, Any]) -> str:
+    """Of the tensors' file and of all that the document says beside this sum."""
+    with tensors.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps({key: document[key] for key in ("format", "step", "state")}).encode())
+    return digest.hexdigest()
 
 
 def _megabytes(tensors: Mapping[str, Tensor]) -> int:

@@ -52,9 +52,12 @@ class _Gather(torch.autograd.Function):
         return torch.cat(parts)
 
     @staticmethod
+    @torch.autograd.function.once_differentiable
     def backward(context: Any, gradient: Tensor) -> Tensor:
         # What every process's loss says about these rows: the sum, of which DDP later takes the mean over processes.
-        gradient = gradient.contiguous()
+        gradient = gradient.clone(
+            memory_format=torch.contiguous_format
+        )  # it may be another tensor's gradient, too
         dist.all_reduce(gradient)
         start = dist.get_rank() * context.rows
         return gradient[start : start + context.rows]

@@ -50,7 +50,7 @@ class Run:
                 run.log(terms, num_images=config.batch_size)
 
     Every ``every`` steps, and only there, it looks at the terms, reports, saves if it is time, and stops if it has to: a
-    finished time budget, SIGTERM or ctrl-C end the run with a checkpoint.
+    finished time budget, SIGTERM or ctrl-C end the run with a checkpoint; a second ctrl-C ends it at once.
 
     Args:
         folder: of the run.
@@ -101,6 +101,8 @@ class Run:
     def steps(self, num_steps: int) -> Iterator[int]:
         """Step numbers from the first that is not done to ``num_steps``."""
         self._restore()
+        if self.step >= num_steps:
+            self.report(f"finished: {self.step:,} steps in {self.folder}")
         started = self._looked = self._saved = time.monotonic()
         while self.step < num_steps:
             self.step += 1
@@ -159,9 +161,9 @@ class Run:
 
     def _look(self, num_steps: int) -> None:
         """Check and report the terms since the last look."""
-        self._check_terms()
         if not self._count:
             return
+        self._check_terms()
         means = (self._sum / self._count).tolist()
         now = time.monotonic()
         passed = now - self._looked
@@ -169,7 +171,7 @@ class Run:
         rate = self._images / max(passed, 1e-9)
         left = (num_steps - self.step) * passed / self._count
         terms = dict(zip(self._names, means, strict=True))
-        self._sum, self._count, self._images = self._sum * 0, 0, 0
+        self._count = self._images = 0
         shown = "  ".join(f"{name} {value:.3g}" for name, value in terms.items())
         self.report(
             f"step {self.step:,} / {num_steps:,} ({self.step / num_steps:.0%})  {rate:,.0f} images/s  "
@@ -205,6 +207,8 @@ class Run:
 
     def _ask_to_stop(self, number: int, frame: Any) -> None:
         self._stop_asked = True
+        if number == signal.SIGINT:
+            signal.signal(number, self._handlers[signal.SIGINT])
 
     def _alone_and_asked(self) -> bool:
         return self._stop_asked and self.accelerator.num_processes == 1
@@ -293,20 +297,19 @@ class Run:
                         "choose another folder, or start what is there to go on with it."
                     )
             changed = {
-                key: (before["config"].get(key), value)
-                for key, value in now["config"].items()
-                if before["config"].get(key) != value
+                key: (before["config"].get(key), now["config"].get(key))
+                for key in before["config"] | now["config"]
+                if before["config"].get(key) != now["config"].get(key)
             }
             if changed:
                 said = ", ".join(f"{key} {old!r} (now {new!r})" for key, (old, new) in changed.items())
                 raise RunMismatch(f"{self.folder}: holds a run with {said}; choose another folder.")
         elif self.accelerator.is_main_process:
-            if self.folder.is_dir() and any(self.folder.iterdir()):
+            partial = path.with_suffix(".partial")  # of a start that was killed
+            if self.folder.is_dir() and any(entry != partial for entry in self.folder.iterdir()):
                 raise RunMismatch(f"{self.folder}: is neither empty nor a run; choose another folder.")
             self.folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(now, indent=1) + "\n")
-            partial.replace(path)
+            _replace(path, json.dumps(now, indent=1) + "\n")
         if self.accelerator.is_main_process:
             remove_unfinished(self.folder / "checkpoints")
         self.accelerator.wait_for_everyone()
@@ -317,7 +320,7 @@ class Run:
         if path.is_file():
             lines = path.read_text().splitlines()
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-            path.write_text("".join(f"{line}\n" for line in kept))
+            _replace(path, "".join(f"{line}\n" for line in kept))
 
     def _keep_samples(self, images: Tensor) -> None:
         utils = require("torchvision.utils", "train")
@@ -347,6 +350,13 @@ def read_identity(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise RunMismatch(
             f"{path}: cannot be read ({error}); remove the folder and start the run again."
         ) from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that it is at any moment the old or the new one."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    partial.replace(path)
 
 
 def _state_of(part: Any) -> Any:

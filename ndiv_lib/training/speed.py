@@ -60,14 +60,21 @@ def make_accelerator(speed: Speed, *, accumulation: int = 1) -> Any:
 
     Raises:
         ImportError: without accelerate (extra ``train``).
-        ValueError: as :func:`ndiv_lib.training.speed.choose_precision`, or for CUDA graphs with what they cannot replay.
+        ValueError: as :func:`ndiv_lib.training.speed.choose_precision`, or for CUDA graphs with what they cannot replay, or if
+            the launcher was told to shard (FSDP, DeepSpeed) what a checkpoint then has only a part of.
     """
     accelerate = require("accelerate", "train")
     precision = choose_precision(speed.precision, cpu=speed.cpu)
+    # Accelerate holds to the precision and device of a process's first run; a notebook or a sweep has several.
+    alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=alone)
     accelerator = accelerate.Accelerator(
         cpu=speed.cpu,
         mixed_precision={"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[precision],
-        gradient_accumulation_steps=accumulation,
+        # As a plugin, since `accelerate launch` sets an environment variable that would win over a plain number.
+        gradient_accumulation_plugin=accelerate.utils.GradientAccumulationPlugin(
+            num_steps=accumulation, sync_with_dataloader=False
+        ),
         kwargs_handlers=[
             # Buffers would be overwritten between two forwards of one update; every process keeps its own.
             accelerate.DistributedDataParallelKwargs(broadcast_buffers=False),
@@ -76,6 +83,11 @@ def make_accelerator(speed: Speed, *, accumulation: int = 1) -> Any:
             ),  # a graph must not hold cached copies
         ],
     )
+    kind = accelerator.distributed_type.value
+    if kind not in ("NO", "MULTI_CPU", "MULTI_GPU"):
+        raise ValueError(
+            f"expected one process or several with DDP, got {kind}; launch without it: every network fits on one GPU."
+        )
     if speed.cuda_graphs and (precision == "float16" or accumulation > 1 or accelerator.num_processes > 1):
         raise ValueError(
             "expected CUDA graphs with one process, no accumulation, and bfloat16 or float32, got "
