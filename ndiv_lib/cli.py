@@ -179,11 +179,14 @@ def _list() -> None:
     for name in RECIPES:
         recipe = get_recipe(name)
         summary = (sys.modules[f"ndiv_lib.recipes.{name}"].__doc__ or "").splitlines()[0]
-        left = sum(len(seeds) for _, _, seeds in pending(RECORDED, [name]))
+        missing = list(pending(RECORDED, [name], full_scale=True))
+        left = sum(len(seeds) for _, _, seeds in missing)
+        for_gpu = sum(len(seeds) for _, cell, seeds in missing if cell.full_scale)
         total = sum(len(cell.seeds) for cell in recipe.CELLS)
+        waiting = f", {for_gpu} wait for a GPU" if for_gpu else ""
         print(f"{name}: {summary}")
         print(f"  presets: {', '.join(recipe.PRESETS)}")
-        print(f"  recorded: {total - left} of {total} seeds in {len(recipe.CELLS)} cells")
+        print(f"  recorded: {total - left} of {total} seeds in {len(recipe.CELLS)} cells{waiting}")
 
 
 def _train(options: argparse.Namespace, fields: list[str]) -> None:

@@ -226,16 +226,16 @@ def as_result(
 
 
 def pending(
-    folder: str | os.PathLike[str], recipes: Sequence[str] = RECIPES
+    folder: str | os.PathLike[str], recipes: Sequence[str] = RECIPES, *, full_scale: bool | None = None
 ) -> Iterator[tuple[str, Cell, list[int]]]:
     """Recipe, cell and seeds that lack a record under ``folder``, most valuable first, a stack of seeds at a time.
 
-    Full-scale cells come first where there is a GPU, and not at all where there is none.
+    Full-scale cells come first; by default, they come where there is a GPU, and not at all where there is none.
     """
     missing = []
     for recipe in recipes:
         for cell in get_recipe(recipe).CELLS:
-            if cell.full_scale and not torch.cuda.is_available():
+            if cell.full_scale and not (torch.cuda.is_available() if full_scale is None else full_scale):
                 continue
             seeds = [seed for seed in cell.seeds if seed not in _recorded_seeds(folder, recipe, cell)]
             starts = range(0, len(seeds), cell.stack)
