@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ndiv_lib.data.images import data_root
-from ndiv_lib.recipes import two_ways
+from ndiv_lib.recipes import half_digits, two_ways
 from ndiv_lib.reporting.results import load
 
 
@@ -21,8 +21,8 @@ def test_every_preset_runs(preset, monkeypatch):
     config = two_ways.smoke(two_ways.PRESETS[preset])
     if config.data == "mnist" and not (data_root() / "mnist").is_dir():
         pytest.skip("MNIST is not in place")
-    reader = nn.Sequential(nn.Flatten(), nn.Linear(two_ways.SIDE[config.data] ** 2, 10))
-    monkeypatch.setattr(two_ways, "classifier", lambda data: reader)  # the real one takes half a minute
+    reader = nn.Sequential(nn.Flatten(), nn.Linear(half_digits.SIDE[config.data] ** 2, 10))
+    monkeypatch.setattr(half_digits, "classifier", lambda data: reader)  # the real one takes half a minute
     measured = two_ways.run(replace(config, keep=2), [0])
     assert all(len(one) == 1 and np.isfinite(one).all() for one in measured.values.values())
     assert {"read", "error", "box_hybrid", "both_momentum", "read_plain"} < set(measured.values)
@@ -36,7 +36,7 @@ DIGITS = replace(two_ways.DIGITS, batch_size=2000)
 
 def task_of(seed=0, **options):
     generator = torch.Generator().manual_seed(seed)
-    return two_ways.draw_task(replace(DIGITS, **options), two_ways.load_data("digits"), generator)
+    return half_digits.draw_task(replace(DIGITS, **options), half_digits.load_data("digits"), generator)
 
 
 def test_the_hole_is_in_the_top_half_and_of_several_sizes():
@@ -50,20 +50,20 @@ def test_the_hole_is_in_the_top_half_and_of_several_sizes():
 
 def test_the_box_comes_as_often_as_asked_and_is_always_hidden():
     task = task_of(box=0.3)
-    rows, columns = two_ways.BOX["digits"]
+    rows, columns = half_digits.BOX["digits"]
     boxed = (task.targets[..., rows, columns] == 1).flatten(1).all(1)
     assert boxed.double().mean() == pytest.approx(0.3, abs=0.04)
     assert task.hole[..., rows, columns].all()
-    box = two_ways.BOX["mnist"]
+    box = half_digits.BOX["mnist"]
     assert box[0].stop <= 16 * 5 // 8, "the box is below the smallest hole"
 
 
 def test_overlays_only_add_ink_to_the_top_half_and_are_new_every_time():
-    data = two_ways.load_data("digits")
+    data = half_digits.load_data("digits")
     clean, others = data.train[:800], data.train[-800:]
     generator = torch.Generator().manual_seed(0)
     config = replace(DIGITS, overlay=0.2, box=0.0)
-    first, second = (two_ways.disturb(config, clean, others, generator) for _ in range(2))
+    first, second = (half_digits.disturb(config, clean, others, generator) for _ in range(2))
     changed = [(one != clean).flatten(1).any(1) for one in (first, second)]
     assert changed[0].double().mean() == pytest.approx(0.2, abs=0.04)
     assert not torch.equal(*changed)
@@ -73,12 +73,12 @@ def test_overlays_only_add_ink_to_the_top_half_and_are_new_every_time():
 
 
 def test_the_cost_counts_missing_pixels_only():
-    task = two_ways.hide(torch.zeros(2, 1, 8, 8), torch.tensor([2, 4]))
+    task = half_digits.hide(torch.zeros(2, 1, 8, 8), torch.tensor([2, 4]))
     outputs = torch.zeros(2, 1, 8, 8)
     outputs[:, :, 3:] = 1  # half of the second hole is wrong... below the first one
-    assert two_ways.missing_cost(outputs, task).tolist() == [0.0, 0.25]
-    assert two_ways.missing_cost(2 * outputs, task, power=2).tolist() == [0.0, 1.0]
-    completed = two_ways.complete(outputs, task)
+    assert half_digits.missing_cost(outputs, task).tolist() == [0.0, 0.25]
+    assert half_digits.missing_cost(2 * outputs, task, power=2).tolist() == [0.0, 1.0]
+    completed = half_digits.complete(outputs, task)
     assert completed[0].sum() == 0 and completed[1].sum() == 8
 
 
@@ -86,8 +86,8 @@ def test_judging_counts_boxes_and_images_finished_in_both_ways(monkeypatch):
     monkeypatch.setattr(two_ways, "read", lambda data, images: torch.zeros(len(images), dtype=torch.long))
     config = replace(DIGITS, box=0.3)
     clean = -torch.ones(2, 1, 8, 8)
-    task = two_ways.hide(clean, torch.tensor([4, 4]))
-    boxed = two_ways.add_box(config, clean)
+    task = half_digits.hide(clean, torch.tensor([4, 4]))
+    boxed = half_digits.add_box(config, clean)
     completed = torch.stack(
         [clean, torch.stack([boxed[0], clean[1]])]
     )  # two walks; the second boxes one image
@@ -102,8 +102,8 @@ def test_a_search_on_digits_finds_both_ways_and_a_regression_does_not():
     for method in ("cgml", "l1"):
         models = two_ways.train(replace(config, method=method), seed=1000)
         generator = torch.Generator().manual_seed(0)
-        clean = two_ways.load_data("digits").test[:100]
-        task = two_ways.hide(clean, torch.full((100,), 4))
+        clean = half_digits.load_data("digits").test[:100]
+        task = half_digits.hide(clean, torch.full((100,), 4))
         walks = [
             two_ways.walk(replace(config, method=method), models, task, generator, "hybrid")[-1]
             for _ in range(4)

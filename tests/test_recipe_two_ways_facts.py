@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ndiv_lib.data.images import data_root
-from ndiv_lib.recipes import two_ways_facts
+from ndiv_lib.recipes import half_digits, two_ways_facts
 from ndiv_lib.reporting.results import load, load_arrays
 
 
@@ -80,7 +80,7 @@ def test_near_bottom_halves_have_several_digits():
 def test_neighbors_by_a_double_loop():
     config = replace(two_ways_facts.PRESETS["neighbors-digits"], num_queries=4, num_neighbors=3)
     found, _ = two_ways_facts.neighbors(config, torch.Generator().manual_seed(5))
-    data = two_ways_facts.load_data("digits")
+    data = half_digits.load_data("digits")
     index = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(5))[:4]
     other = 0
     for i in index:

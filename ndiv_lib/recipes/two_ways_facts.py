@@ -19,8 +19,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from ndiv_lib.cgml import LatentSearch, draw_latents, infer, project
 from ndiv_lib.models import CodePredictor, SkipEncoder, SkipGenerator
 from ndiv_lib.models.encoder_decoder import LATENT_DIMS
+from ndiv_lib.recipes.half_digits import load_data
 from ndiv_lib.recipes.recording import Cell, Measured
-from ndiv_lib.recipes.two_ways import load_data
 
 PRINTED = 0.638  # 1e9 operations of the paper's model "for a batch size of 10", Table 7
 PRINTED_CONTEXT_ENCODER = 0.634
