@@ -43,6 +43,20 @@ def test_a_sweep_goes_by_value_and_resumes(tmp_path):
     assert reproduce(tmp_path, budget_minutes=60, recipes=["donut"], report=lines.append) == 0
 
 
+@pytest.mark.usefixtures("two_cells")
+def test_what_lacks_its_data_is_left_out_and_the_rest_runs(tmp_path, monkeypatch):
+    def without_data(config, seeds):
+        if config.method == "real":
+            raise FileNotFoundError("prepare it with `ndiv data celeba`")
+        return run(config, seeds)
+
+    run, lines = donut.run, []
+    monkeypatch.setattr(donut, "run", without_data)
+    assert reproduce(tmp_path, budget_minutes=60, recipes=["donut"], report=lines.append) == 2
+    assert "donut/first seeds [0] left out" in lines[0] and "ndiv data celeba" in lines[0]
+    assert load("donut", "later", folder=tmp_path).seeds == [0, 1, 2]
+
+
 @pytest.mark.parametrize(("with_gpu", "names"), [(False, ["small"]), (True, ["large", "small"])])
 def test_full_scale_waits_for_a_gpu_and_then_goes_first(tmp_path, monkeypatch, with_gpu, names):
     cells = [Cell("small", TINY, (0,), priority=9), Cell("large", TINY, (0,), full_scale=True)]

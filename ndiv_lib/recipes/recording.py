@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ndiv_lib.reporting.results import Result, load, save, stamp
+from ndiv_lib.training import TrainingDiverged
 
 RECIPES = (
     "loss_facts",
@@ -54,6 +55,7 @@ RECIPES = (
     "several_answers",
     "cgml_small_claims",
     "frechet_noise",
+    "ndiv_images",
 )
 
 EVALUATION_MINUTES = 1.0  # kept free at the end of a budget for measuring the run that has just been trained
@@ -257,8 +259,8 @@ def reproduce(
 
     A stack starts only if one as long as the longest so far would still end within the budget. Each is saved when it ends;
     a killed sweep loses the stack in flight and nothing else. Recipes whose runs live in folders (under ``runs``, by default
-    ``folder/runs``) lose nothing: they use the budget up, and the next sitting goes on with the run that was stopped. Further
-    options go to their ``train``.
+    ``folder/runs``) lose nothing: they use the budget up, and the next sitting goes on with the run that was stopped. What lacks
+    its data, or diverges, is reported and left out. Further options go to their ``train``.
     """
     started, longest, done = clock(), 0.0, 0
     todo = list(pending(folder, recipes))
@@ -266,21 +268,24 @@ def reproduce(
         before = clock()
         left = budget_minutes - (before - started) / 60
         trained = is_trained(recipe)
-        if left < (EVALUATION_MINUTES if trained else longest / 60):
-            measured = None
-        elif trained:
-            measured = measure_trained(
-                recipe,
-                cell.name,
-                cell.config,
-                seeds,
-                Path(runs or Path(folder) / "runs"),
-                max_minutes=left - EVALUATION_MINUTES,
-                report=report,
-                **options,
-            )
-        else:
-            measured = measure(recipe, cell.name, cell.config, seeds)
+        measured = None
+        try:
+            if not trained and left >= longest / 60:
+                measured = measure(recipe, cell.name, cell.config, seeds)
+            elif trained and left > EVALUATION_MINUTES:
+                measured = measure_trained(
+                    recipe,
+                    cell.name,
+                    cell.config,
+                    seeds,
+                    Path(runs or Path(folder) / "runs"),
+                    max_minutes=left - EVALUATION_MINUTES,
+                    report=report,
+                    **options,
+                )
+        except (FileNotFoundError, TrainingDiverged) as error:  # the rest of the queue can still run
+            report(f"[{number}/{len(todo)}] {recipe}/{cell.name} seeds {seeds} left out: {error}")
+            continue
         if measured is None:
             report(
                 f"stopping: {len(todo) - done} of {len(todo)} pieces left; run the same command again to go on."
