@@ -461,7 +461,8 @@ def evaluate(config: Config, folder: str | Path, seed: int) -> Measured:
         classes = {"labels_real": labels_real, "labels_generated": labels, "labels_floor": labels_floor}
         classes["class_names"] = describe_images(config.data).class_names
     scores = image_scores(real=real, generated=generated, floor=floor, num_samples=count, **classes)
-    sheet = ((generated[:60] + 1) * 127.5).round().to(torch.uint8).unflatten(0, (-1, 10))
+    rows = min(6, count // 10)
+    sheet = ((generated[: 10 * rows] + 1) * 127.5).round().to(torch.uint8).unflatten(0, (rows, 10))
     return Measured(
         values={name: [value] for name, value in (scores | cost).items()},
         n_real=len(training_bytes(config, seed)[0]),
