@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ndiv_lib import cli
+from ndiv_lib.recipes.recording import RECIPES, is_trained
 from ndiv_lib.training import read_checkpoint
 
 PAGE = (Path(__file__).parents[1] / "book" / "full-scale.md").read_text()
@@ -56,6 +57,13 @@ def test_a_finished_run_is_not_trained_again(trained, capsys):
     _, command, options = trained
     assert cli.main([*command, *options]) == 0
     assert "going on after step 8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if is_trained(name)])
+def test_every_such_recipe_trains_without_naming_a_preset(recipe, data, tmp_path, capsys):
+    options = ["--smoke", "--num-steps", "1", "--num-samples", "60", "--data", str(data), "--cpu"]
+    assert cli.main(["train", recipe, *options, "--out", str(tmp_path)]) == 0
+    assert f"{recipe}/" in capsys.readouterr().out
 
 
 def test_evaluate_measures_a_run_again(trained, data, capsys):
