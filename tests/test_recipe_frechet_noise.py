@@ -9,6 +9,7 @@ import torch
 from ndiv_lib.metrics import frechet_distance
 from ndiv_lib.recipes import frechet_noise as recipe
 from ndiv_lib.recipes.frechet_noise import chance_of_all, extrapolated, models_needed, power_of_t_test
+from ndiv_lib.reporting.ledger import load_claims
 from ndiv_lib.reporting.results import load, recorded_cells
 
 
@@ -61,6 +62,24 @@ def test_simulated_tables_agree_with_the_formula(change):
     row = recipe.signs_row(recipe.Config(task="signs", **change), seed=0)
     deviation = math.sqrt(row["all_improve"] / 20_000)
     assert row["all_improve_simulated"] == pytest.approx(row["all_improve"], abs=4 * deviation)
+
+
+def test_published_scores_of_one_cell_differ_by_more_than_its_gain():
+    """Erratum E15: what is printed cannot carry "consistent improvement"."""
+    printed = next(claim for claim in load_claims() if claim.id == "ndiv-table2").numbers
+    gains = [cell["without"] - cell["with"] for rows in printed.values() for cell in rows.values()]
+    assert len(gains) == 8 and min(gains) == pytest.approx(0.2) and max(gains) == pytest.approx(1.2)
+    for row in ("GAN+SN", "GAN+SN+GP"):
+        without, with_term = zip(*(found[2:] for found in recipe.PUBLISHED if found[0] == row), strict=True)
+        cell = printed["CIFAR-10"][row]
+        assert (without[0], with_term[0]) == (cell["without"], cell["with"])
+        assert max(without) - min(without) > cell["without"] - cell["with"]
+        assert min(without[1:]) < cell["without"]  # another baseline is better than the printed one
+    with_term = [found[3] for found in recipe.PUBLISHED if found[0] == "GAN+SN+GP" and found[3]]
+    assert with_term[2] - with_term[1] > 0.9  # one configuration, twice
+    baselines = [found[2] for found in recipe.PUBLISHED if found[0] == "GAN+SN"]
+    assert models_needed(0.5, float(np.std(baselines, ddof=1))) == 13
+    assert round(1 / chance_of_all(8, best_of=3)) == 10
 
 
 # --- Samples ----------------------------------------------------------------------------------------------------------
