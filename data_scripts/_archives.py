@@ -12,11 +12,36 @@ from typing import IO, NamedTuple
 
 from _checks import DataError, refuse_web_page
 
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError, NotImplementedError)
+
+
+class Content:
+    """The bytes of a member, to be read before the next member is asked for."""
+
+    def __init__(self, path: Path, name: str, size: int, file: IO[bytes]) -> None:
+        self.path, self.name, self.left, self.file = path, name, size, file
+
+    def read(self, size: int | None = None) -> bytes:
+        """The next `size` bytes, or all that are left: no fewer, or the archive is damaged."""
+        wanted = self.left if size is None else size
+        try:
+            data = self.file.read(wanted)
+        except DAMAGED as error:
+            raise damaged(self.path, error) from error
+        if len(data) != wanted:
+            raise damaged(self.path, f"{self.name}: {wanted - len(data):,} bytes missing")
+        self.left -= wanted
+        return data
+
 
 class Member(NamedTuple):
     name: PurePosixPath
     size: int
-    file: IO[bytes]  # good until the next member is asked for
+    content: Content
+
+
+def damaged(path: Path, reason: object) -> DataError:
+    return DataError(f"{path}: damaged or cut short ({reason}). Fetch it again.")
 
 
 def read_members(path: Path, *, largest: int) -> Iterator[Member]:
@@ -33,15 +58,8 @@ def read_members(path: Path, *, largest: int) -> Iterator[Member]:
     refuse_web_page(path, head)
     try:
         yield from (zip_members if head[:2] == b"PK" else tar_members)(path, largest)
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        EOFError,
-        zlib.error,
-        OSError,
-        NotImplementedError,
-    ) as error:
-        raise DataError(f"{path}: the archive is damaged or cut short ({error}). Fetch it again.") from error
+    except DAMAGED as error:
+        raise damaged(path, error) from error
 
 
 def folder_members(path: Path, largest: int) -> Iterator[Member]:
@@ -50,7 +68,7 @@ def folder_members(path: Path, largest: int) -> Iterator[Member]:
             name, size = PurePosixPath(found.relative_to(path).as_posix()), found.stat().st_size
             check_member(path, str(name), plain=True, size=size, largest=largest)
             with found.open("rb") as file:
-                yield Member(name, size, file)
+                yield Member(name, size, Content(path, str(name), size, file))
 
 
 def zip_members(path: Path, largest: int) -> Iterator[Member]:
@@ -61,7 +79,8 @@ def zip_members(path: Path, largest: int) -> Iterator[Member]:
             check_member(path, info.filename, plain=plain, size=info.file_size, largest=largest)
             if not info.is_dir():
                 with archive.open(info) as file:
-                    yield Member(PurePosixPath(info.filename), info.file_size, file)
+                    content = Content(path, info.filename, info.file_size, file)
+                    yield Member(PurePosixPath(info.filename), info.file_size, content)
 
 
 def tar_members(path: Path, largest: int) -> Iterator[Member]:
@@ -71,7 +90,8 @@ def tar_members(path: Path, largest: int) -> Iterator[Member]:
             check_member(path, info.name, plain=plain, size=info.size, largest=largest)
             file = archive.extractfile(info) if info.isfile() else None
             if file is not None:
-                yield Member(PurePosixPath(info.name), info.size, file)
+                content = Content(path, info.name, info.size, file)
+                yield Member(PurePosixPath(info.name), info.size, content)
 
 
 def check_member(path: Path, name: str, *, plain: bool, size: int, largest: int) -> None:
@@ -85,13 +105,3 @@ def check_member(path: Path, name: str, *, plain: bool, size: int, largest: int)
         raise DataError(
             f"{path}: {name} has {size:,} bytes, more than any file of the set ({largest:,}). Fetch it again."
         )
-
-
-def read_whole(path: Path, member: Member) -> bytes:
-    """The bytes of a member, all of them."""
-    data = member.file.read(member.size + 1)
-    if len(data) != member.size:
-        raise DataError(
-            f"{path}: {member.name}: expected {member.size:,} bytes, got {len(data):,}. Fetch it again."
-        )
-    return data

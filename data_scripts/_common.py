@@ -20,6 +20,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -121,6 +122,7 @@ def claims_to_be(folder: Path, name: str) -> dict[str, Any] | None:
 def write_prepared(folder: Path, splits: Splits, manifest: Mapping[str, Any]) -> None:
     """Write the set beside `folder` and rename it into place; whatever fails, nothing half-written stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    clear_workshops(folder)
     workshop = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         fresh, replaced = workshop / "fresh", workshop / "replaced"
@@ -138,6 +140,13 @@ def write_prepared(folder: Path, splits: Splits, manifest: Mapping[str, Any]) ->
             raise
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
+
+
+def clear_workshops(folder: Path) -> None:
+    """Remove what runs that were killed, a day ago or more, left half-written."""
+    for left in folder.parent.glob(f".{folder.name}-*"):
+        if left.is_dir() and time.time() - left.stat().st_mtime > 24 * 3600:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def prepare(data: DataSet, folder: Path, build: Callable[[], Reading], *, twin: bool) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from _checks import DataError, File, refuse_web_page
 
-CHUNK = 2**18
+CHUNK = 2**14  # what a broken connection may cost
 TALKATIVE = 50 * 10**6  # from this size on, progress is shown
 ATTEMPTS = 5  # of one address, as long as each brings the file further
 

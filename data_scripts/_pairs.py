@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from _archives import read_members, read_whole
+from _archives import read_members
 from _checks import Array, DataError, Sums
 from _common import DataSet, Reading, Splits, first_existing
 from _pictures import decode, resize
@@ -53,7 +53,7 @@ def read_pairs(data: DataSet, files: PairFiles, source: Path, sums: Sums) -> Rea
         if len(photos) != count or photos.keys() != maps.keys():
             raise DataError(
                 f"{path}: expected {count:,} photos and their {count:,} maps for {split}, "
-                f"got {len(photos):,} and {len(maps):,}. Fetch it again."
+                f"got {len(photos):,} and {len(maps):,}, {len(photos.keys() & maps.keys()):,} of them pairs. Fetch it again."
             )
         splits[split] = {
             "photos": np.stack([photos[number] for number in sorted(photos)]),
@@ -87,7 +87,7 @@ def read_pictures(path: Path, wanted: Wanted, side: int, to: int) -> tuple[Pictu
     for member in read_members(path, largest=LARGEST):
         folder, number = member.name.parent.name, re.match(r"\d+", member.name.name)
         if folder in wanted and number is not None:
-            content, places = read_whole(path, member), wanted[folder]
+            content, places = member.content.read(), wanted[folder]
             digests[folder].update(content)
             picture = decode(content, f"{path}: {member.name}", (side * len(places), side))
             for place, part in zip(places, np.split(picture, len(places), axis=1), strict=True):

@@ -29,7 +29,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))  # run by path, from wherever
 
-from _archives import read_members, read_whole
+from _archives import read_members
 from _checks import Array, DataError, Sums
 from _common import DataSet, Reading, Splits, first_existing, run
 from _pictures import decode, resize
@@ -90,7 +90,7 @@ def read(source: Path, sums: Sums) -> Reading:
         name = member.name.name
         if name in place:
             what = f"{images}: {name}"
-            photo = decode(read_whole(images, member), what, SIZE)
+            photo = decode(member.content.read(), what, SIZE)
             part, row = place[name]
             arrays[part][row] = resize(photo, CELEBA.shape[0], CROP)
             seen.add(name)

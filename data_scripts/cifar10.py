@@ -34,7 +34,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))  # run by path, from wherever
 
-from _archives import read_members, read_whole
+from _archives import read_members
 from _checks import Array, DataError, File, Sums, check_sum, refuse_web_page, sha256
 from _common import DataSet, Reading, Splits, first_existing, run
 from _twins import draw_splits, gratings, labeled
@@ -137,7 +137,7 @@ def read_archive(path: Path) -> Iterator[tuple[str, Batch]]:
     for member in read_members(path, largest=LARGEST):
         if member.name.parent.name == FOLDER and member.name.name in BATCHES:
             name = member.name.name
-            yield name, parse_batch(read_whole(path, member), f"{path}: {member.name}", name)
+            yield name, parse_batch(member.content.read(), f"{path}: {member.name}", name)
 
 
 def read_batches(folder: Path) -> Iterator[tuple[str, Batch]]:

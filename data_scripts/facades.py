@@ -89,7 +89,7 @@ MATERIALS = {  # colors of the same parts in the photo
     "brick": "aac3e1 96503e 343a46 462a1e cdc3b4 e1dccd c3b4a0 283c37",
     "plaster": "b9c8d7 dec896 2d3744 5f3c23 f0ebdc 965a3c f0e6cd 6e2828",
     "stone": "cdd0d4 a0a09b 262c36 2d3230 787876 c8c8be 828280 3c3c55",
-    "painted": "96b9e1 8cafa0 373e48 782d2d ebf0eb 5a7869 e1ebe1 2d5064",
+    "painted": "96b9e1 78af96 373e48 782d2d ebf0eb 5a7869 e1ebe1 2d5064",
 }
 PALETTE = np.array(list(PARTS.values()), np.uint8)
 INDEX = {name: i for i, name in enumerate(PARTS)}
@@ -127,10 +127,10 @@ def draw_parts(rng: Rng) -> Array:
 
 def draw_photo(rng: Rng, parts: Array, material: str) -> Array:
     """One of the valid photos of a map: its parts in one material, under a light from the left or the right."""
-    light = 1 + rng.uniform(-0.15, 0.15) * np.linspace(-1, 1, 256)[None, :, None]
+    light = 1 + rng.uniform(-0.15, 0.15) * np.linspace(-1, 1, 256).reshape(1, 256, 1)
     colors = np.frombuffer(bytes.fromhex(MATERIALS[material]), np.uint8).reshape(-1, 3)
     photo = colors[parts] * light + rng.normal(0, 5, (256, 256, 1))
-    return np.clip(np.round(photo), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(photo), 0, 255).astype(np.uint8)
 
 
 def draw_pairs(rng: Rng, count: int) -> dict[str, Array]:

@@ -19,14 +19,13 @@ import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))  # run by path, from wherever
 
 from _archives import Member, read_members
-from _checks import Array, DataError, File, Sums, check_sum, refuse_web_page
+from _checks import Array, DataError, File, Sums, check_sum
 from _common import DataSet, Reading, Splits, first_existing, run
 from _twins import Rng, draw_splits, gratings, labeled
 
@@ -104,27 +103,17 @@ def read_images(member: Member) -> tuple[Array, str]:
     md5 = hashlib.md5(usedforsecurity=False)
     for start in range(0, len(images), AT_ONCE):
         rows = images[start : start + AT_ONCE]
-        data = read_part(member.file, len(rows) * IMAGE_BYTES, md5)
-        if not start:
-            refuse_web_page(str(member.name), data[:64])
+        data = member.content.read(len(rows) * IMAGE_BYTES)
+        md5.update(data)
         rows[:] = np.frombuffer(data, np.uint8).reshape(-1, 3, 96, 96).transpose(0, 3, 2, 1)
-    read_part(member.file, member.size % IMAGE_BYTES, md5)
+    md5.update(member.content.read())
     return images, md5.hexdigest()
 
 
 def read_labels(member: Member) -> tuple[Array, str]:
     """Labels 0 to 9, from files that count from 1, and the md5 of the file."""
-    md5 = hashlib.md5(usedforsecurity=False)
-    data = read_part(member.file, member.size, md5)
-    return np.frombuffer(data, np.uint8) - np.uint8(1), md5.hexdigest()
-
-
-def read_part(file: IO[bytes], size: int, md5: hashlib._Hash) -> bytes:
-    data = file.read(size)
-    if len(data) != size:
-        raise DataError(f"{file.name}: expected {size:,} bytes more, got {len(data):,}. Fetch it again.")
-    md5.update(data)
-    return data
+    data = member.content.read()
+    return np.frombuffer(data, np.uint8) - np.uint8(1), hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def twin(size: int, seed: int) -> Splits:

@@ -3,7 +3,6 @@
 import importlib
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,21 +10,20 @@ import numpy as np
 import pytest
 import torch
 
-from ndiv_lib.data import describe_images, load_digits_split, load_images
-from ndiv_lib.data.images import IMAGE_SHAPES as ALL_SHAPES
-from ndiv_lib.data.images import SPLITS, data_root
+from ndiv_lib.data import describe_images, load_bytes, load_digits_split, load_images, load_pairs
+from ndiv_lib.data.images import IMAGE_SHAPES, MORE_SPLITS, PAIR_SHAPES, SPLITS, data_root
+from tests import data_forms as forms
 
-SCRIPTS = Path(__file__).parents[1] / "data_scripts"
-IMAGE_SHAPES = {name: ALL_SHAPES[name] for name in ("cifar10", "mnist")}
-PUBLISHED_SIZES = {"mnist": (60_000, 10_000), "cifar10": (50_000, 10_000)}
+LABELED = ("cifar10", "fashion_mnist", "mnist", "stl10")
+PUBLISHED_SIZES = {name: dict(forms.data_set(name).counts) for name in forms.NAMES}
 
 
 @pytest.fixture(scope="module")
 def twins(tmp_path_factory):
     root = tmp_path_factory.mktemp("twins")
-    for name in IMAGE_SHAPES:
-        command = [sys.executable, SCRIPTS / f"{name}.py", "--twin", "--twin-size", "40", "--to", root]
-        subprocess.run(command, check=True, capture_output=True)
+    for name in forms.NAMES:
+        size = "40" if name in LABELED else "8"
+        assert forms.script(name).main(["--twin", "--twin-size", size, "--to", str(root)]) == 0
     return root
 
 
@@ -35,7 +33,7 @@ def damaged(twins, tmp_path):
     return Path(shutil.copytree(twins / "mnist", tmp_path / "mnist"))
 
 
-@pytest.mark.parametrize("name", IMAGE_SHAPES)
+@pytest.mark.parametrize("name", LABELED)
 @pytest.mark.parametrize(("split", "count"), [("train", 40), ("test", 10)])
 def test_shapes_types_and_range(twins, name, split, count):
     images, labels = load_images(name, split, root=twins)
@@ -45,12 +43,61 @@ def test_shapes_types_and_range(twins, name, split, count):
 
 
 @pytest.mark.parametrize("name", IMAGE_SHAPES)
-def test_pixels_come_back_exactly(twins, name):
-    images, labels = load_images(name, "test", root=twins)
-    stored = np.load(twins / name / "test.npz")
-    pixels = ((images.double() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_array_equal(pixels.reshape(stored["images"].shape), stored["images"])
-    np.testing.assert_array_equal(labels.numpy(), stored["labels"])
+def test_bytes_are_what_is_stored(twins, name):
+    for split in MORE_SPLITS.get(name, SPLITS):
+        images, labels = load_bytes(name, split, root=twins)
+        stored = np.load(twins / name / f"{split}.npz")
+        assert (
+            images.dtype == torch.uint8 and images.is_contiguous() and images.shape[1:] == IMAGE_SHAPES[name]
+        )
+        pixels = images.permute(0, 2, 3, 1).numpy()
+        np.testing.assert_array_equal(pixels.reshape(stored["images"].shape), stored["images"])
+        expected = stored["labels"] if "labels" in stored.files else np.full(len(images), -1)
+        np.testing.assert_array_equal(labels.numpy(), expected)
+        assert labels.dtype == torch.int64
+        floats, same_labels = load_images(name, split, root=twins)
+        assert torch.equal(floats, images.float() / 127.5 - 1) and torch.equal(labels, same_labels)
+
+
+def test_where_there_are_no_classes_labels_are_minus_one(twins):
+    for name, split in (("celeba", "train"), ("celeba", "valid"), ("stl10", "unlabeled")):
+        images, labels = load_bytes(name, split, root=twins)
+        assert len(images) == len(labels) > 0 and (labels == -1).all()
+
+
+@pytest.mark.parametrize("name", PAIR_SHAPES)
+def test_pairs(twins, name):
+    for split, count in (("train", 8), ("test", 2)):
+        pairs = load_pairs(name, split, root=twins)
+        stored = np.load(twins / name / f"{split}.npz")
+        for key, images in pairs._asdict().items():
+            assert images.shape == (count, 3, 256, 256) and images.dtype == torch.float32
+            pixels = ((images.double() + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+            np.testing.assert_array_equal(pixels, stored[key])
+
+
+def test_images_and_pairs_are_not_mixed_up(twins):
+    with pytest.raises(ValueError, match=r"'mnist', 'stl10', got 'facades'"):
+        load_images("facades", "train", root=twins)
+    with pytest.raises(ValueError, match=r"'facades', 'maps', got 'mnist'"):
+        load_pairs("mnist", "train", root=twins)
+
+
+def test_wrong_folders(twins, tmp_path):
+    """A file for a folder, the folder of a set for the one above it, a set that no script has finished, another set."""
+    (tmp_path / "file").write_text("")
+    (tmp_path / "unfinished" / "mnist").mkdir(parents=True)
+    shutil.copy(twins / "mnist" / "train.npz", tmp_path / "unfinished" / "mnist")
+    shutil.copytree(twins / "fashion_mnist", tmp_path / "other" / "mnist")
+    for root, reason in (
+        (tmp_path / "file", "there is a file where a folder should be"),
+        (twins / "mnist", "is the folder of one set; set NDIV_DATA to the folder above it"),
+        (tmp_path / "unfinished", "its folder has no manifest.json, so no script has finished it"),
+    ):
+        with pytest.raises(FileNotFoundError, match=reason):
+            load_images("mnist", "train", root=root)
+    with pytest.raises(ValueError, match="expected mnist in layout 1, got fashion_mnist"):
+        load_bytes("mnist", "train", root=tmp_path / "other")
 
 
 def test_black_and_white_are_the_ends_of_the_range(twins):
@@ -75,11 +122,13 @@ def test_root_is_the_argument_then_the_environment_then_data(twins, monkeypatch)
 def test_unknown_names_and_missing_sets(twins, tmp_path):
     with pytest.raises(ValueError, match=r"'cifar10', .*, got 'imagenet'"):
         load_images("imagenet", "train", root=twins)
-    with pytest.raises(ValueError, match=r"split .*'train', 'test', got 'val'"):
-        load_images("mnist", "val", root=twins)
-    for name in IMAGE_SHAPES:
+    for name, splits in (("mnist", "'train', 'test'"), ("celeba", "'train', 'valid', 'test'")):
+        with pytest.raises(ValueError, match=rf"split .*{splits}, got 'val'"):
+            load_images(name, "val", root=twins)
+    for name in forms.NAMES:
+        load = load_pairs if name in PAIR_SHAPES else load_bytes
         with pytest.raises(FileNotFoundError, match=rf"python data_scripts/{name}\.py --to"):
-            load_images(name, "train", root=tmp_path)
+            load(name, "train", root=tmp_path)
 
 
 def test_damaged_arrays_are_refused(damaged):
@@ -140,7 +189,7 @@ def test_no_manifest_at_all(damaged, text):
         load_images("mnist", "train", root=damaged.parent)
 
 
-@pytest.mark.parametrize("name", IMAGE_SHAPES)
+@pytest.mark.parametrize("name", forms.NAMES)
 def test_real_sets(name):
     try:
         described = describe_images(name)
@@ -148,10 +197,15 @@ def test_real_sets(name):
         pytest.skip(str(error))
     if described.twin:
         pytest.skip(f"{data_root()} holds the twin of {name}")
-    for split, count in zip(SPLITS, PUBLISHED_SIZES[name], strict=True):
-        images, labels = load_images(name, split)
-        assert images.shape == (count, *IMAGE_SHAPES[name]) and labels.unique().tolist() == list(range(10))
-        assert images.min() == -1 and images.max() == 1
+    assert described.num_images == PUBLISHED_SIZES[name]
+    if name in PAIR_SHAPES:
+        photos, maps = load_pairs(name, "test")
+        assert photos.shape == maps.shape and maps.min() < -0.9 and maps.max() > 0.9
+        return
+    images, labels = load_bytes(name, "test")
+    assert images.shape == (PUBLISHED_SIZES[name]["test"], *IMAGE_SHAPES[name])
+    assert images.min() == 0 and images.max() == 255
+    assert labels.unique().tolist() == ([-1] if name == "celeba" else list(range(10)))
 
 
 def test_digits_are_all_there_once():

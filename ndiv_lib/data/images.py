@@ -156,18 +156,27 @@ def _describe(
             class_names=tuple(manifest["class_names"]),
             num_images={split: arrays[first][0] for split, arrays in shapes.items()},
         )
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{folder}: {name} is not in place; {_prepare(folder)}.") from error
-    except NotADirectoryError as error:
-        raise FileNotFoundError(
-            f"{folder}: {name} is not in place, because there is a file where a folder should be; "
-            f"set NDIV_DATA to a folder, and {_prepare(folder)}."
-        ) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(_not_in_place(folder)) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path}: not the manifest of a prepared set ({error}); {_prepare(folder)}."
         ) from error
     return described, shapes
+
+
+def _not_in_place(folder: Path) -> str:
+    """What is wrong with a folder that holds no set, and what to do."""
+    what = f"{folder}: {folder.name} is not in place"
+    if (folder.parent / "manifest.json").is_file():
+        return (
+            f"{what}, because {folder.parent} is the folder of one set; set NDIV_DATA to the folder above it."
+        )
+    if folder.parent.is_file() or folder.is_file():
+        what += ", because there is a file where a folder should be"
+    elif folder.is_dir():
+        what += ", because its folder has no manifest.json, so no script has finished it"
+    return f"{what}; {_prepare(folder)}."
 
 
 def _load_arrays(name: str, split: str, root: str | os.PathLike[str] | None) -> dict[str, Tensor]:
