@@ -55,9 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data.add_argument("name", choices=data_names())
 
     train = commands.add_parser(
-        "train", help="run one recipe; --FIELD VALUE changes any field of its configuration"
+        "train",
+        help="run one recipe; --FIELD VALUE changes any field of its configuration",
+        description="Run one recipe. --FIELD VALUE changes any field of its configuration; the fields stand below.",
+        add_help=False,  # it also shows the fields, which are the recipe's
+        allow_abbrev=False,  # --data is a field of some recipes, and not short for --data-dir
     )
-    train.add_argument("recipe", choices=RECIPES)
+    train.add_argument("recipe", choices=RECIPES, metavar="RECIPE", help="see: ndiv list")
+    train.add_argument("-h", "--help", action="store_true", help="show this and the recipe's fields")
     train.add_argument("--preset", help="default: ours, or the recipe's first")
     train.add_argument("--seeds", type=int, nargs="+", default=[0], help="default: 0")
     train.add_argument("--smoke", action="store_true", help="a few steps only")
@@ -70,10 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     evaluate = commands.add_parser("evaluate", help="measure the last checkpoint of a run")
     evaluate.add_argument("run", type=Path, help="its folder, with run.json")
     evaluate.add_argument("--num-samples", type=int, help="default: what its configuration says")
-    evaluate.add_argument("--data", type=Path, help="data folder (default: $NDIV_DATA, else data)")
+    evaluate.add_argument("--data-dir", type=Path, help="data folder (default: $NDIV_DATA, else data)")
 
     results = commands.add_parser("results", help="recorded results: median [min, max] over seeds")
-    results.add_argument("recipe", nargs="?", choices=RECIPES)
+    results.add_argument("recipe", nargs="?", choices=RECIPES, metavar="RECIPE")
     results.add_argument("--folder", type=Path, default=RECORDED)
 
     again = commands.add_parser(
@@ -81,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     again.add_argument("--budget-minutes", type=float, required=True)
     again.add_argument("--out", type=Path, required=True, help="folder of the records; run again to go on")
-    again.add_argument("--recipes", nargs="+", choices=RECIPES, default=list(RECIPES))
+    again.add_argument("--recipes", nargs="+", choices=RECIPES, metavar="RECIPE", default=list(RECIPES))
     again.add_argument(
         "--runs", type=Path, help="folder of the runs with their checkpoints (default: OUT/runs)"
     )
@@ -110,14 +115,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, fields = parser.parse_known_args(arguments)
     if fields and options.command not in ("train", "data"):
         parser.error(f"unknown arguments: {' '.join(fields)}")
-    if getattr(options, "data", None) is not None:
-        os.environ["NDIV_DATA"] = str(options.data)
+    if getattr(options, "data_dir", None) is not None:
+        os.environ["NDIV_DATA"] = str(options.data_dir)
     try:
         if options.command == "list":
             _list()
         elif options.command == "data":
             return _data(options.name, fields)
         elif options.command == "train":
+            if options.help:
+                train.print_help()
+                fields = ["--help"]
             _train(options, fields)
         elif options.command == "evaluate":
             _evaluate(options)
@@ -152,7 +160,7 @@ def data_names() -> list[str]:
 
 def _add_options_of_runs(parser: argparse.ArgumentParser) -> None:
     """How runs in folders are computed; other recipes run on the CPU and do not look at it."""
-    parser.add_argument("--data", type=Path, help="data folder (default: $NDIV_DATA, else data)")
+    parser.add_argument("--data-dir", type=Path, help="data folder (default: $NDIV_DATA, else data)")
     parser.add_argument("--precision", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
     for name, meaning in {
         "channels-last": "memory order that convolutions in 16 bits prefer",

@@ -33,7 +33,7 @@ def trained(data, tmp_path_factory):
     """README's third command, with eight steps in place of hundreds of thousands."""
     out = tmp_path_factory.mktemp("out")
     command = [str(out) if word == "runs" else word for word in COMMANDS[1]]
-    options = ["--smoke", "--num-steps", "8", "--num-samples", "60", "--data", str(data), "--cpu"]
+    options = ["--smoke", "--num-steps", "8", "--num-samples", "60", "--data-dir", str(data), "--cpu"]
     assert cli.main([*command, *options]) == 0
     return out, command, options
 
@@ -61,7 +61,7 @@ def test_a_finished_run_is_not_trained_again(trained, capsys):
 
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if is_trained(name)])
 def test_every_such_recipe_trains_without_naming_a_preset(recipe, data, tmp_path, capsys):
-    options = ["--smoke", "--num-steps", "1", "--num-samples", "60", "--data", str(data), "--cpu"]
+    options = ["--smoke", "--num-steps", "1", "--num-samples", "60", "--data-dir", str(data), "--cpu"]
     assert cli.main(["train", recipe, *options, "--out", str(tmp_path)]) == 0
     assert f"{recipe}/" in capsys.readouterr().out
 
@@ -69,7 +69,7 @@ def test_every_such_recipe_trains_without_naming_a_preset(recipe, data, tmp_path
 def test_evaluate_measures_a_run_again(trained, data, capsys):
     out, _, _ = trained
     (run,) = (path.parent for path in out.rglob("run.json"))
-    assert cli.main(["evaluate", str(run), "--num-samples", "40", "--data", str(data)]) == 0
+    assert cli.main(["evaluate", str(run), "--num-samples", "40", "--data-dir", str(data)]) == 0
     assert json.loads((run / "result.json").read_text())["n_generated"] == 40
     assert "frechet_efficientnet" in capsys.readouterr().out
 
@@ -77,7 +77,7 @@ def test_evaluate_measures_a_run_again(trained, data, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["train", "ndiv_images", "--smoke", "--data", "nowhere"], "data_scripts/cifar10.py"),
+        (["train", "ndiv_images", "--smoke", "--data-dir", "nowhere"], "data_scripts/cifar10.py"),
         (["evaluate", "nowhere"], "ndiv train RECIPE --out DIR makes one"),
         (["train", "ndiv_images", "--preset", "none such"], "expected a preset"),
     ],
@@ -100,6 +100,20 @@ def test_unknown_fields_are_refused(trained):
     _, command, options = trained
     with pytest.raises(SystemExit):
         cli.main([*command, *options, "--no-such-field", "1"])
+
+
+def test_help_shows_options_and_the_reasons_of_fields(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "ndiv_images", "--help"])
+    shown = capsys.readouterr().out
+    assert ended.value.code in (0, None)
+    assert "--max-minutes" in shown and "--discriminator-steps" in shown
+    assert "for each step of the generator" in " ".join(shown.split())
+
+
+def test_a_field_is_not_short_for_an_option(capsys):
+    """``--data`` is what some recipes run on; ``--data-dir`` is where the sets are."""
+    assert cli.main(["train", "steering", "--smoke", "--data", "digits", "--preset", "none"]) == 0
 
 
 def test_data_scripts_tell_their_options(capsys):
