@@ -8,6 +8,7 @@ import torch
 
 from ndiv_lib import cgml
 from ndiv_lib.recipes import uncertainty as recipe
+from ndiv_lib.recipes import uncertainty_measures
 from ndiv_lib.reporting.results import load
 
 
@@ -44,9 +45,9 @@ def test_the_judge_knows_a_measure_that_grows_with_the_error():
 
 
 def test_hidden_is_what_the_last_layer_gets():
-    models, _ = recipe.trained(recipe.smoke(recipe.Config()).training(), (0, 1))
+    models, _ = uncertainty_measures.trained(recipe.smoke(recipe.Config()).training(), (0, 1))
     network, joined = models.generator.network, torch.randn(2, 5, 9)
-    last = recipe.hidden(network, joined) @ network.weights[-1] + network.biases[-1]
+    last = uncertainty_measures.hidden(network, joined) @ network.weights[-1] + network.biases[-1]
     torch.testing.assert_close(last, network(joined))
 
 
@@ -64,7 +65,7 @@ def test_equation_24_is_right_with_its_noise_and_wrong_without():
 
 def test_without_noise_the_printed_form_measures_the_slope_of_the_generator():
     """Small noise: the variance is the noise's times the squared derivative, whatever the data were."""
-    models, _ = recipe.trained(recipe.smoke(recipe.Config()).training(), (0, 1))
+    models, _ = uncertainty_measures.trained(recipe.smoke(recipe.Config()).training(), (0, 1))
     inputs, z = torch.linspace(0, 1.5, 7)[None, :, None].expand(2, -1, -1), 0.3 * torch.ones(2, 7, 1)
     features = models.encoder(inputs)
     found = cgml.output_variance(
