@@ -31,7 +31,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # run by path, from wherever
 
 from _archives import read_members
 from _checks import Array, DataError, Sums
-from _common import DataSet, Reading, Splits, first_existing, run
+from _command import run
+from _common import DataSet, Reading, Splits, first_existing
 from _pictures import decode, resize
 from _twins import Rng, draw_splits
 

@@ -36,7 +36,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # run by path, from wherever
 
 from _archives import read_members
 from _checks import Array, DataError, File, Sums, check_sum, refuse_web_page, sha256
-from _common import DataSet, Reading, Splits, first_existing, run
+from _command import run
+from _common import DataSet, Reading, Splits, first_existing
 from _twins import draw_splits, gratings, labeled
 
 CIFAR10 = DataSet(

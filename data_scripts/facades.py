@@ -28,7 +28,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))  # run by path, from wherever
 
 from _checks import Array, File, Sums
-from _common import DataSet, Reading, Splits, run
+from _command import run
+from _common import DataSet, Reading, Splits
 from _pairs import PairFiles, read_pairs
 from _twins import Rng, draw_splits
 
@@ -120,7 +121,7 @@ def draw_parts(rng: Rng) -> Array:
             parts[window[0].stop : window[0].stop + 4, x - 2 : x + round(broad) + 2] = INDEX["sill"]
             if blinds:
                 parts[down : down + round(tall / 3), window[1]] = INDEX["blind"]
-    at = left + round((rng.integers(axes) + 0.5) * width)
+    at = left + round((int(rng.integers(axes)) + 0.5) * width)
     parts[256 - round(0.7 * height) :, at - 9 : at + 9] = INDEX["door"]
     return parts
 

@@ -23,7 +23,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))  # run by path, from wherever
 
 from _checks import Array, File, Sums
-from _common import DataSet, Reading, Splits, run
+from _command import run
+from _common import DataSet, Reading, Splits
 from _idx import IdxFile, read_idx
 from _twins import Rng, draw_splits, labeled
 

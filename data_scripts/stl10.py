@@ -26,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent))  # run by path, from wherever
 
 from _archives import Member, read_members
 from _checks import Array, DataError, File, Sums, check_sum
-from _common import DataSet, Reading, Splits, first_existing, run
+from _command import run
+from _common import DataSet, Reading, Splits, first_existing
 from _twins import Rng, draw_splits, gratings, labeled
 
 ARCHIVE = "stl10_binary.tar.gz"

@@ -12,7 +12,9 @@ import pytest
 
 from ndiv_lib.data.images import IMAGE_SHAPES, PAIR_SHAPES
 from tests import data_forms as forms
-from tests.data_forms import _checks, _common
+from tests.data_forms import _checks
+
+import _layout  # isort: skip  # on the path once data_forms is imported
 
 
 @pytest.fixture
@@ -58,13 +60,13 @@ def test_second_run_changes_nothing_and_damage_is_mended(mnist, tmp_path, capsys
 def test_a_write_that_fails_leaves_what_was_there(mnist, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     assert mnist.script.main(["--twin", "--twin-size", "40", "--to", str(out)]) == 0
-    savez = _common.np.savez
+    savez = _layout.np.savez
 
     def full_disk(path, **arrays):
         savez(path, **arrays)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(_common.np, "savez", full_disk)
+    monkeypatch.setattr(_layout.np, "savez", full_disk)
     forms.refused(mnist.script, mnist.folder, out, capsys, "No space left")
 
 
@@ -72,7 +74,7 @@ def test_an_interrupted_run_leaves_what_was_there(mnist, tmp_path, capsys, monke
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_common.np, "savez", interrupt)
+    monkeypatch.setattr(_layout.np, "savez", interrupt)
     assert mnist.script.main(["--from", str(mnist.folder), "--to", str(tmp_path / "out")]) == 130
     assert "interrupted" in capsys.readouterr().err and not list((tmp_path / "out").iterdir())
 
@@ -87,9 +89,9 @@ def test_a_rename_that_fails_puts_the_old_set_back(mnist, tmp_path, capsys, monk
             raise OSError("rename failed")
         rename(source, target)
 
-    monkeypatch.setattr(_common.os, "rename", stubborn)
+    monkeypatch.setattr(_layout.os, "rename", stubborn)
     forms.refused(mnist.script, mnist.folder, out, capsys, "rename failed")
-    assert _common.read_manifest(out / "mnist")["twin"]
+    assert _layout.read_manifest(out / "mnist")["twin"]
 
 
 def test_what_a_killed_run_left_is_removed_a_day_later(mnist, tmp_path):
@@ -108,7 +110,7 @@ def test_real_data_replace_a_twin_but_never_the_reverse(mnist, tmp_path, capsys)
     assert mnist.script.main(["--from", str(mnist.folder), *out]) == 0
     assert mnist.script.main(["--twin", *out]) == 1
     assert "must not replace" in capsys.readouterr().err
-    assert _common.read_manifest(tmp_path / "out" / "mnist")["twin"] is False
+    assert _layout.read_manifest(tmp_path / "out" / "mnist")["twin"] is False
 
 
 @pytest.mark.parametrize("as_file", [False, True], ids=["folder", "file"])

@@ -11,7 +11,7 @@ import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ IMAGE_SHAPES = {
 PAIR_SHAPES = {"facades": (3, 256, 256), "maps": (3, 256, 256)}
 SPLITS = ("train", "test")
 MORE_SPLITS = {"celeba": ("train", "valid", "test"), "stl10": ("train", "test", "unlabeled")}
-LAYOUT = 1  # of the prepared folder; data_scripts/_common.py writes it
+LAYOUT = 1  # of the prepared folder; data_scripts/_layout.py writes it
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def load_bytes(name: str, split: str, *, root: str | os.PathLike[str] | None = N
     in the published order. Where a set has no classes ("celeba", and "unlabeled" of "stl10") every label is -1.
     ``root`` is the data folder, by default ``$NDIV_DATA``, else ``data``.
 
-    A quarter of the memory of `load_images`: what trains on a large set keeps it like this, and turns each batch
+    A quarter of the memory of ``load_images``: what trains on a large set keeps it like this, and turns each batch
     into numbers in [-1, 1] by ``batch.float().div(127.5).sub(1)``.
 
     Raises ``FileNotFoundError`` naming the script to run if the set is not in place, and ``ValueError`` for an
@@ -72,11 +72,10 @@ def load_bytes(name: str, split: str, *, root: str | os.PathLike[str] | None = N
     FileNotFoundError: nowhere/stl10: stl10 is not in place; prepare it with `python data_scripts/stl10.py ...
     """
     check_choice(name, "name", sorted(IMAGE_SHAPES))
-    arrays = _load_arrays(name, split, root)
-    images = arrays["images"]
-    labels = arrays.get("labels")
-    if labels is None:
+    if name == "celeba" or split == "unlabeled":
+        (images,) = _load_arrays(name, split, root, "images")
         return images, torch.full((len(images),), -1)
+    images, labels = _load_arrays(name, split, root, "images", "labels")
     return images, labels.long()
 
 
@@ -85,7 +84,7 @@ def load_images(
 ) -> tuple[Tensor, Tensor]:
     """Load a prepared image set: images float32 (n, channels, height, width) in [-1, 1], labels int64 (n,).
 
-    Names, splits, labels and errors are those of `load_bytes`.
+    Names, splits, labels and errors are those of ``load_bytes``.
 
     >>> load_images("mnist", "train", root="nowhere")
     Traceback (most recent call last):
@@ -96,20 +95,20 @@ def load_images(
 
 
 def load_pairs(name: str, split: str, *, root: str | os.PathLike[str] | None = None) -> Pairs:
-    """Load pairs of a photo and a map of it: `Pairs` of float32 (n, 3, 256, 256) in [-1, 1], RGB.
+    """Load pairs of a photo and a map of it: ``Pairs`` of float32 (n, 3, 256, 256) in [-1, 1], RGB.
 
     ``name`` is "facades" (photos of house fronts, label maps drawn in colors) or "maps" (aerial photos, street
     maps), ``split`` "train" or "test".
 
-    Raises as `load_bytes` does.
+    Raises as ``load_bytes`` does.
 
     >>> load_pairs("facades", "train", root="nowhere")
     Traceback (most recent call last):
     FileNotFoundError: nowhere/facades: facades is not in place; prepare it with `python data_scripts/facades.py ...
     """
     check_choice(name, "name", sorted(PAIR_SHAPES))
-    arrays = _load_arrays(name, split, root)
-    return Pairs(_as_floats(arrays["photos"]), _as_floats(arrays["maps"]))
+    photos, maps = _load_arrays(name, split, root, "photos", "maps")
+    return Pairs(_as_floats(photos), _as_floats(maps))
 
 
 def describe_images(name: str, *, root: str | os.PathLike[str] | None = None) -> ImageSet:
@@ -122,7 +121,29 @@ def describe_images(name: str, *, root: str | os.PathLike[str] | None = None) ->
     Traceback (most recent call last):
     ValueError: expected name to be one of 'celeba', 'cifar10', ..., got 'imagenet'.
     """
-    return _describe(name, root)[0]
+    check_choice(name, "name", sorted(IMAGE_SHAPES | PAIR_SHAPES))
+    folder = data_root(root) / name
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = manifest["name"], manifest["layout"]
+        if found != (name, LAYOUT):
+            raise ValueError(f"expected {name} in layout {LAYOUT}, got {found[0]} in layout {found[1]}")
+        counted = "photos" if name in PAIR_SHAPES else "images"
+        return ImageSet(
+            **{key: manifest[key] for key in ("name", "title", "twin", "source", "license", "citation")},
+            class_names=tuple(manifest["class_names"]),
+            num_images={
+                split: manifest["arrays"][f"{split}/{counted}"]["shape"][0]
+                for split in MORE_SPLITS.get(name, SPLITS)
+            },
+        )
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(_not_in_place(folder)) from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: not the manifest of a prepared set ({error}); {_prepare(folder)}."
+        ) from error
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -132,37 +153,6 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     'sets'
     """
     return Path(root if root is not None else os.environ.get("NDIV_DATA") or "data")
-
-
-def _describe(
-    name: str, root: str | os.PathLike[str] | None
-) -> tuple[ImageSet, dict[str, dict[str, tuple[int, ...]]]]:
-    """The manifest as an `ImageSet`, and the shape of every stored array by split and key."""
-    check_choice(name, "name", sorted(IMAGE_SHAPES | PAIR_SHAPES))
-    folder = data_root(root) / name
-    path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest["name"], manifest["layout"]
-        if found != (name, LAYOUT):
-            raise ValueError(f"expected {name} in layout {LAYOUT}, got {found[0]} in layout {found[1]}")
-        shapes: dict[str, dict[str, tuple[int, ...]]] = {split: {} for split in MORE_SPLITS.get(name, SPLITS)}
-        for place, array in manifest["arrays"].items():
-            split, key = place.split("/")
-            shapes[split][key] = tuple(array["shape"])
-        first = "photos" if name in PAIR_SHAPES else "images"
-        described = ImageSet(
-            **{key: manifest[key] for key in ("name", "title", "twin", "source", "license", "citation")},
-            class_names=tuple(manifest["class_names"]),
-            num_images={split: arrays[first][0] for split, arrays in shapes.items()},
-        )
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(_not_in_place(folder)) from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: not the manifest of a prepared set ({error}); {_prepare(folder)}."
-        ) from error
-    return described, shapes
 
 
 def _not_in_place(folder: Path) -> str:
@@ -179,34 +169,32 @@ def _not_in_place(folder: Path) -> str:
     return f"{what}; {_prepare(folder)}."
 
 
-def _load_arrays(name: str, split: str, root: str | os.PathLike[str] | None) -> dict[str, Tensor]:
-    """The arrays of a split as the manifest describes them: images (n, channels, height, width), all uint8."""
+def _load_arrays(name: str, split: str, root: str | os.PathLike[str] | None, *keys: str) -> list[Tensor]:
+    """The arrays of a split, all uint8, as many as the manifest says: pictures (n, channels, height, width), labels (n,)."""
     check_choice(split, "split", MORE_SPLITS.get(name, SPLITS))
-    described, shapes = _describe(name, root)
+    count = describe_images(name, root=root).num_images[split]
     folder = data_root(root) / name
     path = folder / f"{split}.npz"
     channels, height, width = (IMAGE_SHAPES | PAIR_SHAPES)[name]
     pixels = (height, width) + ((channels,) if channels > 1 else ())
-    count = described.num_images[split]
-    wanted = {
-        key: (count,) if key == "labels" else (count, *pixels) for key in shapes[split] if key != "attributes"
-    }
     try:
         with np.load(path, allow_pickle=False) as stored:
-            arrays = {key: stored[key] for key in wanted}
+            arrays = {key: stored[key] for key in keys}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: missing or damaged ({error}); {_prepare(folder)}.") from error
-    expected = " and ".join(f"uint8 {key} {shape}" for key, shape in wanted.items())
+    expected = " and ".join(
+        f"uint8 {key} {(count,) if key == 'labels' else (count, *pixels)}" for key in keys
+    )
     got = " and ".join(f"{array.dtype} {key} {array.shape}" for key, array in arrays.items())
     if got != expected:
         raise ValueError(f"{path}: expected {expected}, got {got}; {_prepare(folder)}.")
-    return {key: _channels_first(array, key, channels) for key, array in arrays.items()}
-
-
-def _channels_first(array: Any, key: str, channels: int) -> Tensor:
-    if key == "labels":
-        return torch.from_numpy(array)
-    return torch.from_numpy(array).view(*array.shape[:3], channels).permute(0, 3, 1, 2).contiguous()
+    return [
+        # Contiguous while still bytes: a quarter of the memory traffic.
+        tensor.view(count, height, width, channels).permute(0, 3, 1, 2).contiguous()
+        if tensor.ndim > 1
+        else tensor
+        for tensor in map(torch.from_numpy, arrays.values())
+    ]
 
 
 def _as_floats(pixels: Tensor) -> Tensor:
