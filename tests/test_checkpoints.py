@@ -304,20 +304,19 @@ def test_killed_while_writing(tmp_path):
     """Twelve kills at random moments of one write after another."""
 
     def write_on():
-        start = read_checkpoint(tmp_path)
-        for step in itertools.count(start[0] + 1 if start else 1):
+        start, _ = read_checkpoint(tmp_path)
+        for step in itertools.count(start + 1):
             write_checkpoint(tmp_path, step, numbered(step) | {"more": torch.zeros(50_000)})
 
+    write_checkpoint(tmp_path, 1, numbered(1) | {"more": torch.zeros(1)})
     draws, reached = random.Random(0), 0
     for _ in range(12):
         assert kill_after(fork(write_on), draws.uniform(0.02, 0.15))
-        found = read_checkpoint(tmp_path, report=lambda line: pytest.fail(line))
-        if found is not None:
-            step, state = found
-            assert step >= reached
-            del state["more"]
-            check_equal(state, numbered(step))
-            reached = step
+        step, state = read_checkpoint(tmp_path, report=lambda line: pytest.fail(line))
+        assert step >= reached
+        del state["more"]
+        check_equal(state, numbered(step))
+        reached = step
         remove_unfinished(tmp_path)
         assert len(list(tmp_path.iterdir())) == len(names(tmp_path)) <= 3
-    assert reached > 0
+    assert reached > 1
