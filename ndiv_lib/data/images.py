@@ -34,11 +34,15 @@ LAYOUT = 1  # of the prepared folder; data_scripts/_layout.py writes it
 
 @dataclass(frozen=True)
 class ImageSet:
-    """What a prepared set is and what may be done with it, as its manifest says."""
+    """What a prepared set is and what may be done with it, as its manifest says.
+
+    ``verified``: every byte had a published checksum; not so for a twin, nor for files that were taken on trust.
+    """
 
     name: str
     title: str
     twin: bool
+    verified: bool
     source: str
     license: str
     citation: str
@@ -132,6 +136,7 @@ def describe_images(name: str, *, root: str | os.PathLike[str] | None = None) ->
         counted = "photos" if name in PAIR_SHAPES else "images"
         return ImageSet(
             **{key: manifest[key] for key in ("name", "title", "twin", "source", "license", "citation")},
+            verified=bool(manifest.get("verified", not manifest["twin"])),  # once there was no other way
             class_names=tuple(manifest["class_names"]),
             num_images={
                 split: manifest["arrays"][f"{split}/{counted}"]["shape"][0]
@@ -203,6 +208,6 @@ def _as_floats(pixels: Tensor) -> Tensor:
 
 def _prepare(folder: Path) -> str:
     return (
-        f"prepare it with `python data_scripts/{folder.name}.py --to {folder.parent}`, with `--from DIR` too if the "
-        "files are at hand, or with `--twin` for a small stand-in"
+        f"prepare it with `python data_scripts/{folder.name}.py --to {folder.parent}`, or `ndiv data {folder.name} --to "
+        f"{folder.parent}`; add `--from DIR` if the files are at hand, or `--twin` for a small stand-in"
     )
