@@ -13,7 +13,7 @@ the aligned images and two lists, as published or in the folders of the publishe
     list_attr_celeba.txt        40 attributes of every image
 
 Of every photograph the central 160x160 pixels (rows 29 to 188, columns 9 to 168) are kept and resized to 64x64
-(Pillow, bicubic with antialiasing). Takes about 8 minutes and 3 GB of memory.
+(Pillow, bicubic with antialiasing). Takes a few minutes and 3 GB of memory.
 
 162,770 training, 19,867 validation and 19,962 test photographs of faces, RGB, no classes.
 License: non-commercial research only, under the terms on the page of the set.

@@ -8,7 +8,8 @@
 DIR is, or holds, in DIR or DIR/facades, one of three forms:
 
     facades.zip                      the archive of CycleGAN's version, read in place
-    trainA/ trainB/ testA/ testB/    the same, unpacked: 1_A.jpg beside 1_B.jpg, and so on
+    trainA/ trainB/ testA/ testB/    the same, unpacked: 1_A.jpg beside 1_B.jpg, and so on; verified by the sums of
+                                     one public copy, another copy needs --trust
     facades.tar.gz, train/ test/     pix2pix's version, packed or not: photo and map side by side. No sha256 is
                                      published for it: it needs --trust. Its val/ is left out
 
@@ -61,7 +62,7 @@ FILES = PairFiles(
     zip_sha256=FACADES.files[0].sha256,
     side=256,
     joined={"train": "train", "test": "test"},
-    folders_sha256={  # of the files of a folder joined, in the order of their names
+    folders_sha256={  # of the files of a folder joined, in the order of their names, in one public copy
         "trainA": "c96c25dac52a0d86b529b33654fdc840238610a147a3d847b33b2981b73cd321",
         "trainB": "179718290acb8799fef0f1519d46fe1f78f80eb370d6441791122997c805f667",
         "testA": "7c57ec1f54606b8b4623e3789894fdab6ac22bb8364178d07b4224b0889b00f5",

@@ -7,7 +7,7 @@
 `--to OUT` writes OUT/stl10; without it and without NDIV_DATA in the environment the set goes to data/stl10.
 DIR is, or holds, `stl10_binary.tar.gz` (or is the file itself), read in place, or its five files unpacked
 (`train_X.bin` and so on; DIR/stl10 and DIR/stl10_binary are searched too). The md5 of each of the five decides.
-Takes about 7 GB of disk space and 6 GB of memory, most of it for the unlabeled images.
+Takes about 6 GB of disk space and 4 GB of memory, most of it for the unlabeled images.
 
 5,000 training, 8,000 test and 100,000 unlabeled photographs, 96x96, RGB, ten classes.
 License: the images come from ImageNet, whose terms are for research and teaching.
