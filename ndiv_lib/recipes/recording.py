@@ -56,6 +56,7 @@ RECIPES = (
     "cgml_small_claims",
     "frechet_noise",
     "ndiv_images",
+    "class_images",
 )
 
 EVALUATION_MINUTES = 1.0  # kept free at the end of a budget for measuring the run that has just been trained

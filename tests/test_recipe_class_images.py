@@ -1,0 +1,147 @@
+"""HMGAN's Tables 1 and 2: settings are MSGAN's, every method runs, bins are the library's, records say what the chapter says."""
+
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+import torch
+
+from ndiv_lib.metrics import mean_pairwise_distance, ndb
+from ndiv_lib.recipes import class_images, image_scores
+from ndiv_lib.recipes.class_images import CELLS, FULL, METHODS, PRESETS, SHORT, SMALL, Config
+from ndiv_lib.recipes.image_gan import labels_for
+from ndiv_lib.reporting.ledger import load_claims
+from tests.image_recipes import make_twins
+
+pytest.importorskip("accelerate")
+pytest.importorskip("sklearn")
+
+
+@pytest.fixture(scope="module")
+def twins(tmp_path_factory):
+    return make_twins(tmp_path_factory.mktemp("twins"), "cifar10", size=1000)
+
+
+@pytest.fixture(autouse=True)
+def fresh_data(twins, monkeypatch):
+    monkeypatch.setenv("NDIV_DATA", str(twins))
+    class_images.real_images.cache_clear()
+    class_images.floor_scores.cache_clear()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Twelve numbers in place of the networks' features."""
+
+    def extract(images, features):
+        if features == "inception":
+            raise FileNotFoundError("no weights")
+        return torch.nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
+
+    monkeypatch.setattr(image_scores, "extract_features", extract)
+    monkeypatch.setattr(image_scores, "lpips_diversity", lambda images, **options: 0.0)
+
+
+def tiny(config, **changes):
+    return replace(
+        class_images.smoke(config), generator_width=8, discriminator_width=8, num_steps=2, **changes
+    )
+
+
+def test_settings_are_those_of_the_released_code():
+    for name, config in FULL.items():
+        assert (config.data, config.image_size, config.num_classes) == ("cifar10", 0, 10)
+        assert (config.architecture, config.latent, config.latent_dim) == ("conditional_dcgan", "normal", 100)
+        assert (config.generator_width, config.discriminator_width) == (128, 128)
+        assert (config.batch_size, config.fakes_per_real, config.discriminator_steps) == (32, 2, 1)
+        assert config.num_steps * config.batch_size == 200 * 50_000
+        assert (config.learning_rate, config.beta1, config.beta2, config.weight_decay) == (
+            2e-4,
+            0.5,
+            0.999,
+            1e-4,
+        )
+        assert config.objective == "nonsaturating" and config.penalty == "none" and not config.joint_batches
+        assert config.diversity_weight == {"none": 0.0, "ndiv": 8.0}.get(name, 1.0)
+    targets = next(claim for claim in load_claims() if claim.id == "hmgan-config-names").numbers
+    assert (FULL["zeros"].expected_ratio, FULL["ones"].expected_ratio) == (
+        targets["HMGAN1"],
+        targets["HMGAN2"],
+    )
+
+
+def test_rows_differ_in_the_term_alone():
+    for group, prefix in ((FULL, ""), (SHORT, "short-"), (SMALL, "small-")):
+        plain = asdict(group[f"{prefix}none"])
+        for name, config in group.items():
+            changed = {field for field, value in asdict(config).items() if value != plain[field]}
+            assert changed <= {*METHODS[name.removeprefix(prefix)], "keep"}
+
+
+def test_what_waits_for_a_gpu():
+    full = {cell.name: cell for cell in CELLS if cell.full_scale}
+    assert set(full) == {*SHORT, *FULL}
+    assert all(full[name].seeds == (0, 1, 2) and full[name].config.num_steps == 5_000 for name in SHORT)
+    assert all(full[name].stack == 1 for name in full)
+    assert min(full[name].priority for name in SHORT) > max(full[name].priority for name in FULL)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_and_measures_class_by_class(method, quick):
+    measured = class_images.run(tiny(PRESETS[method], keep="both"), [0])
+    names = ("airplane", "dog", "truck")
+    assert {f"{score}_{name}" for score in ("ndb", "jsd") for name in names} < set(measured.values)
+    for score in ("ndb", "jsd", "missing", "distance", "frechet_efficientnet", "recall", "coverage", "lpips"):
+        assert np.isfinite(measured.values[score]).all() and f"floor_{score}" in measured.values
+    shares = measured.arrays["generated_shares"]
+    assert shares.shape == (10, measured.values["n_bins"][0]) and np.allclose(shares.sum(1), 1)
+    assert measured.arrays["real_members"].shape[2:] == (32, 32, 3)
+    assert measured.n_generated == 10 * (measured.n_generated // 10)
+
+
+def test_pairs_are_of_one_class_and_groups_too():
+    labels = torch.arange(32) % 10
+    for method, latents in (("mode_seeking", 2), ("zeros", 2), ("ndiv", 4)):
+        real, fake = labels_for(FULL[method], labels)
+        assert len(real) == 32 and len(fake) == 64
+        assert (fake.unflatten(0, (-1, latents)) == fake[::latents, None]).all()
+
+
+def test_class_scores_are_the_librarys_own(quick):
+    random = torch.Generator().manual_seed(0)
+    real, made = (
+        {name: torch.rand(60, 3, 8, 8, generator=random) * 2 - 1 for name in ("cat", "dog")} for _ in "ab"
+    )
+    made["dog"] = made["dog"][:1].repeat(60, 1, 1, 1)
+    scores, bins = class_images.class_scores(Config(num_classes=2, num_bins=4), real, made)
+    for name in real:
+        alone = ndb(real=real[name], generated=made[name], num_bins=4, seed=0)
+        assert scores[f"ndb_{name}"] == alone.num_different_bins
+        assert scores[f"jsd_{name}"] == pytest.approx(alone.js_divergence)
+        assert torch.equal(bins[name].generated_shares, alone.generated_shares)
+    assert scores["jsd"] == pytest.approx((scores["jsd_cat"] + scores["jsd_dog"]) / 2)
+    assert scores["jsd_dog"] > 0.15 > scores["jsd_cat"]
+    assert scores["distance"] == pytest.approx(mean_pairwise_distance(made["cat"]) / 2, rel=1e-3)
+    assert scores["n_bins"] == 4
+
+
+def test_floors_are_of_other_images_each_time():
+    config = Config(num_classes=10, num_samples=200)
+    real = class_images.real_images(config, None)
+    parts = [class_images.real_images(config, part) for part in (0, 1)]
+    assert all(len(images) == 20 for images in real.values())
+    seen = torch.cat([one["dog"].flatten(1) for one in (real, *parts)])
+    assert len(seen.unique(dim=0)) == 60
+
+
+def test_too_few_images_are_said():
+    with pytest.raises(ValueError, match="expected at least 20 images of every class"):
+        class_images.real_images(Config(num_classes=10, num_samples=100), None)
+
+
+def test_members_are_the_nearest_of_a_bin_and_black_where_there_is_none():
+    images = torch.tensor([0.5, 0.1, 0.3, -0.7]).reshape(4, 1, 1, 1).expand(4, 3, 2, 2)
+    centers = torch.zeros(2, 3, 2, 2)
+    found = class_images.members(images, torch.zeros(4, dtype=torch.long), centers, 2)
+    assert found.shape == (2, 2, 2, 2, 3) and found.dtype == np.uint8
+    assert found[0, :, 0, 0, 0].tolist() == [140, 166] and not found[1].any()
