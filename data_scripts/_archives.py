@@ -49,9 +49,10 @@ def read_members(path: Path, *, largest: int) -> Iterator[Member]:
 
     An archive with a member that would leave its folder, that is a link or a device, or that has more than
     `largest` bytes is refused, whether the member is needed or not; so is one that is damaged or cut short.
+    A folder is its owner's: what else lies there is none of our business.
     """
     if path.is_dir():
-        yield from folder_members(path, largest)
+        yield from folder_members(path)
         return
     with path.open("rb") as file:
         head = file.read(64)
@@ -62,11 +63,10 @@ def read_members(path: Path, *, largest: int) -> Iterator[Member]:
         raise damaged(path, error) from error
 
 
-def folder_members(path: Path, largest: int) -> Iterator[Member]:
+def folder_members(path: Path) -> Iterator[Member]:
     for found in sorted(path.rglob("*")):
         if found.is_file():
             name, size = PurePosixPath(found.relative_to(path).as_posix()), found.stat().st_size
-            check_member(path, str(name), plain=True, size=size, largest=largest)
             with found.open("rb") as file:
                 yield Member(name, size, Content(path, str(name), size, file))
 

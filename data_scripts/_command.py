@@ -46,13 +46,15 @@ def run(
     try:
         print(prepare(data, options.to / data.name, build, twin=options.twin))
         if not options.twin:
-            clear(downloads)
+            shutil.rmtree(downloads, ignore_errors=True)  # the fetched archives have done their work
     except (DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("error: interrupted; nothing was prepared. Run the script again to go on.", file=sys.stderr)
         return 130
+    finally:
+        remove_empty(downloads, downloads.parent)
     print(f"license:  {TWIN_LICENSE if options.twin else data.license}")
     if not options.twin:
         print(f"citation: {data.citation}")
@@ -107,8 +109,7 @@ def megabytes(data: DataSet) -> str:
     return f"{sum(file.size for file in data.files) / 1e6:,.0f} MB"
 
 
-def clear(downloads: Path) -> None:
-    """Once the set is in place the fetched archives have done their work."""
-    shutil.rmtree(downloads, ignore_errors=True)
-    if downloads.parent.is_dir() and not any(downloads.parent.iterdir()):
-        downloads.parent.rmdir()
+def remove_empty(*folders: Path) -> None:
+    for folder in folders:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -86,7 +86,8 @@ def read_pictures(path: Path, wanted: Wanted, side: int, to: int) -> tuple[Pictu
     digests = {folder: hashlib.sha256() for folder in wanted}
     for member in read_members(path, largest=LARGEST):
         folder, number = member.name.parent.name, re.match(r"\d+", member.name.name)
-        if folder in wanted and number is not None:
+        deep = path.is_dir() and len(member.name.parts) > 2  # a copy of the set in some folder below
+        if folder in wanted and number is not None and not deep:
             content, places = member.content.read(), wanted[folder]
             digests[folder].update(content)
             picture = decode(content, f"{path}: {member.name}", (side * len(places), side))

@@ -199,7 +199,22 @@ def test_no_server_at_all(server, tmp_path, capsys, monkeypatch):
     assert forms.script("mnist").main(arguments) == 1
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("error: ") and "127.0.0.1:9" in message and "--from" in message
-    assert not (tmp_path / "out" / "mnist").exists()
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_run_that_stopped_leaves_only_the_part_to_go_on_with(server, tmp_path, capsys, monkeypatch):
+    published = forms.publish("cifar10", tmp_path / "raw", monkeypatch)
+    server.files = {path.name: path.read_bytes() for path in published.folder.iterdir()}
+    size, out = len(server.files[published.script.ARCHIVE]), tmp_path / "out"
+    server.limits = [size // 2, 0]
+    arguments = ["--mirror", server.url, "--to", str(out)]
+    assert published.script.main(arguments) == 1
+    assert "Run the script again to go on where it stopped" in capsys.readouterr().err
+    left = [path for path in out.rglob("*") if path.is_file()]
+    assert [path.name for path in left] == [f"{published.script.ARCHIVE}.part"]
+    had = left[0].stat().st_size
+    assert published.script.main(arguments) == 0 and server.asked[-1][1] == had > 0
+    assert [path.name for path in out.iterdir()] == ["cifar10"]
 
 
 def test_without_pooch_the_page_is_named(tmp_path, monkeypatch):

@@ -293,6 +293,10 @@ def test_pairs_unpacked_and_in_the_form_of_pix2pix(name, tmp_path, capsys, monke
             assert np.abs(expected[split][key].astype(float) - array).mean() < 4
 
     folder = unpack(published.folder / f"{name}.zip", tmp_path / "unpacked")
+    (folder / name / "backup" / "trainA").mkdir(parents=True)
+    (folder / name / "backup" / "trainA" / "1_A.jpg").write_bytes(b"an older copy")
+    with (folder / name / "thesis.txt").open("wb") as file:
+        file.truncate(2**30)  # larger than any picture, and nothing to us
     known = bool(module.FILES.folders_sha256)
     if not known:
         forms.refused(module, folder, tmp_path / "out1", capsys, "no published sha256", "--trust")
