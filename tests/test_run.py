@@ -312,3 +312,15 @@ def test_random_states_come_back(tmp_path):
     draw()
     set_random_states(states)
     assert draw() == first
+
+
+def test_a_second_start_beside_the_first_is_refused(tmp_path):
+    folder = tmp_path / "run"
+
+    def start_again(step, network, terms):
+        if step == 8:
+            with pytest.raises(RunMismatch, match="another process is at work on this run"):
+                train_little(folder, 30)
+
+    assert train_little(folder, 30, change=start_again).finished
+    assert train_little(folder, 30).finished

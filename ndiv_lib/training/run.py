@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -65,7 +65,7 @@ class Run:
         report: takes a line of text.
 
     Raises:
-        RunMismatch: if the folder holds another run.
+        RunMismatch: if the folder holds another run, or another process is at work on it.
         CheckpointError: if its checkpoints cannot be read.
         TrainingDiverged: while running; the last checkpoint is from before.
     """
@@ -91,6 +91,7 @@ class Run:
         self.step = self.saved_step = 0
         self.seconds = 0.0  # of training, over all sittings
         self._stop_asked = False
+        self._lock: IO[str] | None = None
         self._names: list[str] = []
         self._sum = self._worst = torch.zeros(0)
         self._count = self._images = 0
@@ -147,6 +148,8 @@ class Run:
             signal.signal(number, handler)
         if hasattr(self, "_events"):
             self._events.close()
+        if self._lock is not None:
+            self._lock.close()
         if error is not None and not isinstance(error, TrainingDiverged):
             error.add_note(
                 f"The run in {self.folder} was at step {self.step:,}; its last checkpoint is of step {self.saved_step:,}. "
@@ -311,6 +314,7 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             _replace(path, json.dumps(now, indent=1) + "\n")
         if self.accelerator.is_main_process:
+            self._lock = _locked(path)
             remove_unfinished(self.folder / "checkpoints")
         self.accelerator.wait_for_everyone()
 
@@ -350,6 +354,22 @@ def read_identity(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise RunMismatch(
             f"{path}: cannot be read ({error}); remove the folder and start the run again."
         ) from error
+
+
+def _locked(path: Path) -> IO[str]:
+    """The file, locked against a second start of the same command; the system takes the lock back however we end."""
+    file = path.open("r+")
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunMismatch(
+            f"{path.parent}: another process is at work on this run; wait for it, or choose another folder."
+        ) from error
+    except (ImportError, OSError):  # Windows, and file systems without locks
+        pass
+    return file
 
 
 def _replace(path: Path, text: str) -> None:

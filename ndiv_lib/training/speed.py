@@ -68,8 +68,10 @@ def make_accelerator(speed: Speed, *, accumulation: int = 1) -> Any:
     # Accelerate holds to the precision and device of a process's first run; a notebook or a sweep has several.
     alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=alone)
+    gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     accelerator = accelerate.Accelerator(
-        cpu=speed.cpu,
+        cpu=speed.cpu
+        or not gpu,  # said plainly, or accelerate takes several processes without a GPU for single ones
         mixed_precision={"float32": "no", "bfloat16": "bf16", "float16": "fp16"}[precision],
         # As a plugin, since `accelerate launch` sets an environment variable that would win over a plain number.
         gradient_accumulation_plugin=accelerate.utils.GradientAccumulationPlugin(
