@@ -56,6 +56,7 @@ RECIPES = (
     "cgml_small_claims",
     "frechet_noise",
     "ndiv_images",
+    "sparse_images",
     "class_images",
 )
 
