@@ -1,5 +1,6 @@
 """Networks only, no training."""
 
+from ndiv_lib.models._shared import ImageDiscriminator, ImageGenerator
 from ndiv_lib.models.convolutional import ConvDiscriminator, ConvGenerator, TransposedGenerator
 from ndiv_lib.models.dcgan import (
     ConditionalDCGANDiscriminator,
@@ -19,6 +20,8 @@ __all__ = [
     "ConditionalDCGANGenerator",
     "ConvDiscriminator",
     "ConvGenerator",
+    "ImageDiscriminator",
+    "ImageGenerator",
     "PlainResidualDiscriminator",
     "PlainResidualGenerator",
     "ResidualDiscriminator",

@@ -101,7 +101,7 @@ class ImageGenerator(nn.Module):
         return self.last(maps).tanh()
 
     def path_names(self) -> list[str]:
-        """The layers between latents and image, for :func:`~ndiv_lib.activations.record_activations`."""
+        """The layers between latents and image, for :func:`~ndiv_lib.record_activations`."""
         return ["first", *(f"blocks.{index}" for index in range(len(self.blocks)))]
 
 

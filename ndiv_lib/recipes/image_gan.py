@@ -24,7 +24,7 @@ from ndiv_lib.activations import record_activations
 from ndiv_lib.adversarial import discriminator_loss, generator_loss, gradient_penalty, r1_penalty, r2_penalty
 from ndiv_lib.data.images import IMAGE_SHAPES, describe_images, load_bytes
 from ndiv_lib.hmgan import hierarchical_loss, mode_seeking_loss
-from ndiv_lib.models._shared import ImageDiscriminator, ImageGenerator
+from ndiv_lib.models import ImageDiscriminator, ImageGenerator
 from ndiv_lib.ndiv import ndiv_loss
 from ndiv_lib.recipes.image_scores import image_scores
 from ndiv_lib.recipes.recording import Measured, joined
