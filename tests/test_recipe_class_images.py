@@ -139,9 +139,8 @@ def test_too_few_images_are_said():
         class_images.real_images(Config(num_classes=10, num_samples=100), None)
 
 
-def test_members_are_the_nearest_of_a_bin_and_black_where_there_is_none():
+def test_members_are_those_of_the_bin_and_black_where_there_are_no_more():
     images = torch.tensor([0.5, 0.1, 0.3, -0.7]).reshape(4, 1, 1, 1).expand(4, 3, 2, 2)
-    centers = torch.zeros(2, 3, 2, 2)
-    found = class_images.members(images, torch.zeros(4, dtype=torch.long), centers, 2)
+    found = class_images.members(images, torch.tensor([0, 0, 0, 1]), 2, 2)
     assert found.shape == (2, 2, 2, 2, 3) and found.dtype == np.uint8
-    assert found[0, :, 0, 0, 0].tolist() == [140, 166] and not found[1].any()
+    assert found[:, :, 0, 0, 0].tolist() == [[191, 140], [38, 0]]

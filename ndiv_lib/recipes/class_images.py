@@ -120,8 +120,8 @@ def evaluate(config: Config, folder: str | Path, seed: int) -> Measured:
     """Draw from a trained generator and compare class by class with as many test images; training images beside it.
 
     Keeps the bins' shares ``(classes, bins)`` of real and generated images and, as the configuration says, bytes
-    ``(bins, images, h, w, c)``: for each of the largest bins of one class, the members nearest to its center. Where a bin has
-    fewer, they are black.
+    ``(bins, images, h, w, c)``: for each of the largest bins of one class, its first members. Where a bin has fewer,
+    they are black.
     """
     data = replace(  # all that images and floor depend on
         Config(),
@@ -145,9 +145,9 @@ def evaluate(config: Config, folder: str | Path, seed: int) -> Measured:
     }
     shown = bins.get(SHOWN_CLASS)
     if shown is not None and config.keep != "shares":
-        arrays["generated_members"] = members(generated[SHOWN_CLASS], shown.generated_bins, shown.centers, 2)
+        arrays["generated_members"] = members(generated[SHOWN_CLASS], shown.generated_bins, shown.num_bins, 2)
     if shown is not None and config.keep == "both":
-        arrays["real_members"] = members(real[SHOWN_CLASS], shown.real_bins, shown.centers, 4)
+        arrays["real_members"] = members(real[SHOWN_CLASS], shown.real_bins, shown.num_bins, 4)
     scores |= floor_scores(data, seed) | cost
     return Measured(
         values={name: [value] for name, value in scores.items()},
@@ -157,13 +157,12 @@ def evaluate(config: Config, folder: str | Path, seed: int) -> Measured:
     )
 
 
-def members(images: Tensor, where: Tensor, centers: Tensor, count: int) -> np.ndarray:
-    """Of each of the largest bins the images nearest to its center, as bytes ``(bins, count, h, w, c)``; black where none."""
-    chosen = torch.full((min(SHOWN_BINS, len(centers)), count, *images.shape[1:]), -1.0)
-    for index, center in enumerate(centers[: len(chosen)]):
-        inside = images[where == index]
-        near = (inside - center).flatten(1).square().sum(1).argsort()[:count]
-        chosen[index, : len(near)] = inside[near]
+def members(images: Tensor, where: Tensor, num_bins: int, count: int) -> np.ndarray:
+    """Of each of the largest bins the first images, as bytes ``(bins, count, h, w, c)``; black where there are no more."""
+    chosen = torch.full((min(SHOWN_BINS, num_bins), count, *images.shape[1:]), -1.0)
+    for index, of_bin in enumerate(chosen):
+        inside = images[where == index][:count]
+        of_bin[: len(inside)] = inside
     return ((chosen + 1) * 127.5).round().to(torch.uint8).movedim(2, -1).numpy()
 
 
