@@ -8,7 +8,7 @@ import torch
 from ndiv_lib.models import ResidualDiscriminator
 from ndiv_lib.ndiv import normalized_distances
 from ndiv_lib.recipes import ndiv_images
-from ndiv_lib.recipes.image_gan import diversity_term, networks, trained_generator
+from ndiv_lib.recipes.image_gan import diversity_term, networks, stored_bytes, trained_generator
 from ndiv_lib.recipes.ndiv_images import PRESETS, ROWS
 from tests.image_recipes import make_twins
 
@@ -112,6 +112,17 @@ def test_pairs_share_weights_data_and_latents(row, twins, monkeypatch, tmp_path)
         assert ndiv_images.train(config, 0, tmp_path / name, report=lambda line: None)
         states.append(trained_generator(config, tmp_path / name)[0].state_dict().values())
     assert all(map(torch.equal, *states))
+
+
+def test_smaller_images_are_means(twins, monkeypatch):
+    monkeypatch.setenv("NDIV_DATA", str(twins))
+    stored, labels = stored_bytes(PRESETS["gan_sn"], "test")
+    small, same = stored_bytes(PRESETS["small-gan_sn"], "test")
+    assert torch.equal(labels, same) and small.shape[1:] == (3, 16, 16) and small.dtype == torch.uint8
+    means = stored[3, :, 4:6, 10:12].float().mean((1, 2))
+    assert (small[3, :, 2, 5] - means).abs().max() <= 0.5
+    with pytest.raises(ValueError, match="image_size to be one of 0, 32, 16, 8, got 20"):
+        replace(PRESETS["gan_sn"], image_size=20)
 
 
 def test_cells():
