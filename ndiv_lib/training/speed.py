@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ndiv_lib._checks import check_choice, require
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def make_accelerator(speed: Speed, *, accumulation: int = 1) -> Any:
 
     Raises:
         ImportError: without accelerate (extra ``train``).
-        ValueError: as :func:`ndiv_lib.training.speed.choose_precision`, or for CUDA graphs with what they cannot replay, or if
+        ValueError: as ``choose_precision``, or for CUDA graphs with what they cannot replay, or if
             the launcher was told to shard (FSDP, DeepSpeed) what a checkpoint then has only a part of.
     """
     accelerate = require("accelerate", "train")
@@ -68,6 +67,8 @@ def make_accelerator(speed: Speed, *, accumulation: int = 1) -> Any:
     # Accelerate holds to the precision and device of a process's first run; a notebook or a sweep has several.
     alone = not (torch.distributed.is_available() and torch.distributed.is_initialized())
     accelerate.state.AcceleratorState._reset_state(reset_partial_state=alone)
+    # Newer versions of PyTorch have another name for it, which accelerate does not pass on yet.
+    warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
     gpu = torch.cuda.is_available() or torch.backends.mps.is_available()
     accelerator = accelerate.Accelerator(
         cpu=speed.cpu
@@ -98,14 +99,13 @@ def make_accelerator(speed: Speed, *, accumulation: int = 1) -> Any:
     return accelerator
 
 
-def prepare_network(network: Network, speed: Speed, device: torch.device) -> Network:
-    """The network on its device, in the memory order asked for, compiled in place if that is asked for."""
-    network = network.to(device)
+def prepare_network(network: nn.Module, speed: Speed, device: torch.device) -> None:
+    """Move a network to its device, into the memory order asked for, and compile it if that is asked for; all in place."""
+    network.to(device)
     if speed.channels_last:
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if speed.compile:
         network.compile()
-    return network
 
 
 class Replayed:
