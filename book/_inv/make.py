@@ -56,6 +56,7 @@ TORCH = {
     "py:class torch.Tensor": "tensors.html#{}",
     "py:class nn.Module": "generated/torch.nn.Module.html#torch.nn.Module",
     "py:class torch.optim.optimizer.Optimizer": "optim.html#torch.optim.Optimizer",
+    "py:class torch.optim.swa_utils.AveragedModel": "optim.html#{}",
     "py:class Tensor": "tensors.html#torch.Tensor",  # as autodoc leaves it inside Callable[...]
     "py:class torch.Generator": "generated/torch.Generator.html#{}",
     "py:class torch._C.Generator": "generated/torch.Generator.html#torch.Generator",

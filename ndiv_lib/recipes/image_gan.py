@@ -257,8 +257,8 @@ def train(
     torch.manual_seed(4_000_003 * (1 + accelerator.process_index) + seed)  # the places of gradient penalties
 
     own_generator, own_discriminator = networks(config, seed)
-    own_generator = prepare_network(own_generator, speed, device)
-    own_discriminator = prepare_network(own_discriminator, speed, device)
+    for network in (own_generator, own_discriminator):
+        prepare_network(network, speed, device)
     adam = partial(
         torch.optim.Adam,
         lr=config.learning_rate,
