@@ -35,6 +35,7 @@ from ndiv_lib.training import (
     Speed,
     averaged,
     gather_batch,
+    keep_capturable,
     make_accelerator,
     prepare_network,
     read_checkpoint,
@@ -265,9 +266,10 @@ def train(
         betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
         fused=True,
-        capturable=speed.cuda_graphs,
     )
-    of_generator, of_discriminator = adam(own_generator.parameters()), adam(own_discriminator.parameters())
+    of_generator, of_discriminator = (
+        keep_capturable(adam(network.parameters()), speed) for network in (own_generator, own_discriminator)
+    )
     average = averaged(own_generator, config.average_decay)
     parts = {
         "generator": own_generator,

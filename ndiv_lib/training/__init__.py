@@ -5,7 +5,14 @@ from ndiv_lib.training.batches import Batches
 from ndiv_lib.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from ndiv_lib.training.gather import gather_batch
 from ndiv_lib.training.run import Run, RunMismatch, TrainingDiverged, read_identity
-from ndiv_lib.training.speed import Replayed, Speed, choose_precision, make_accelerator, prepare_network
+from ndiv_lib.training.speed import (
+    Replayed,
+    Speed,
+    choose_precision,
+    keep_capturable,
+    make_accelerator,
+    prepare_network,
+)
 from ndiv_lib.training.stacked import StackedDraws, StackedMLP
 
 __all__ = [
@@ -21,6 +28,7 @@ __all__ = [
     "averaged",
     "choose_precision",
     "gather_batch",
+    "keep_capturable",
     "make_accelerator",
     "prepare_network",
     "read_checkpoint",

@@ -108,6 +108,18 @@ def prepare_network(network: nn.Module, speed: Speed, device: torch.device) -> N
         network.compile()
 
 
+def keep_capturable(optimizer: torch.optim.Optimizer, speed: Speed) -> torch.optim.Optimizer:
+    """The optimizer, fit for CUDA graphs if they are on, also after it is given the state of a sitting with other options."""
+
+    def set_capturable(optimizer: torch.optim.Optimizer) -> None:
+        for group in optimizer.param_groups:
+            group["capturable"] = speed.cuda_graphs
+
+    set_capturable(optimizer)
+    optimizer.register_load_state_dict_post_hook(set_capturable)
+    return optimizer
+
+
 class Replayed:
     """A function of tensors whose kernels are recorded once and then replayed, where CUDA graphs are on.
 
