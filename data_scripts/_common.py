@@ -27,7 +27,7 @@ class DataSet:
     files: tuple[File, ...] = ()
     by_hand: str = ""  # why it is not fetched, and what to do
     sha256: Mapping[str, str] = field(default_factory=dict)  # of the prepared arrays, where they have one
-    twin_size: int = 500
+    twin_size: int = 1000
 
 
 @dataclass(frozen=True)
