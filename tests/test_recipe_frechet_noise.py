@@ -37,6 +37,16 @@ def test_exact_power_equals_simulation(spread, n, correlation):
     assert seen == pytest.approx(exact, abs=4 * math.sqrt(exact * (1 - exact) / config.num_trials) + 1e-3)
 
 
+@pytest.mark.parametrize("correlation", [None, 0.5, 0.9])
+def test_power_falls_with_the_spread_and_grows_with_the_models(correlation):
+    spreads = np.geomspace(0.05, 2, 15)
+    powers = np.array(
+        [[power_of_t_test(0.5, s, n, correlation=correlation) for s in spreads] for n in (2, 4, 9, 30)]
+    )
+    assert np.isfinite(powers).all() and (np.diff(powers, axis=1) <= 1e-12).all()
+    assert (np.diff(powers, axis=0) >= -1e-12).all()
+
+
 def test_pairs_help_as_far_as_their_scores_go_together():
     needed = [models_needed(0.5, 0.5, correlation=r) for r in (0.0, 0.5, 0.9)]
     assert needed == sorted(needed, reverse=True) and needed[0] > models_needed(0.5, 0.5) > needed[1]

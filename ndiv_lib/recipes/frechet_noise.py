@@ -83,7 +83,8 @@ def power_of_t_test(
     freedom = n - 1 if paired else 2 * (n - 1)
     shift = gain / (spread * (2 * (1 - (correlation or 0.0)) / n) ** 0.5)
     limit = stats.t.ppf(1 - significance / 2, freedom)
-    return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift))
+    # the lower tail as the upper one of the mirrored t: scipy's cdf has no number where it vanishes
+    return float(stats.nct.sf(limit, freedom, shift) + stats.nct.sf(limit, freedom, -shift))
 
 
 def models_needed(
