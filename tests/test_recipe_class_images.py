@@ -11,6 +11,7 @@ from ndiv_lib.recipes import class_images, image_scores
 from ndiv_lib.recipes.class_images import CELLS, FULL, METHODS, PRESETS, SHORT, SMALL, Config
 from ndiv_lib.recipes.image_gan import labels_for
 from ndiv_lib.reporting.ledger import load_claims
+from ndiv_lib.reporting.pictures import draw_bins
 from tests.image_recipes import make_twins
 
 pytest.importorskip("accelerate")
@@ -144,3 +145,19 @@ def test_members_are_those_of_the_bin_and_black_where_there_are_no_more():
     found = class_images.members(images, torch.tensor([0, 0, 0, 1]), 2, 2)
     assert found.shape == (2, 2, 2, 2, 3) and found.dtype == np.uint8
     assert found[:, :, 0, 0, 0].tolist() == [[191, 140], [38, 0]]
+
+
+def test_bins_are_drawn_in_columns():
+    plt = pytest.importorskip("matplotlib.pyplot")
+    images = np.zeros((3, 2, 4, 4, 3), dtype=np.uint8)
+    images[0] = 100
+    names = {"real": "real"}
+    draw_bins(
+        {"real": images}, {"real": [0.5, 0.3, 0.2]}, labels=names, colors={"real": "gray"}, title="dogs"
+    )
+    picture, bars = plt.gcf().axes
+    shown = picture.images[0].get_array()
+    assert shown.shape == (12, 18, 3)
+    assert shown[1, 1, 0] == 100 and shown[1, 7, 0] == 235 and shown[0, 0, 0] == 255
+    assert [patch.get_height() for patch in bars.patches] == pytest.approx([50, 30, 20])
+    plt.close()
