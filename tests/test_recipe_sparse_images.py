@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ndiv_lib.recipes import sparse_images
 from ndiv_lib.recipes.image_gan import training_bytes
 from ndiv_lib.recipes.sparse_images import PRESETS, copying
+from ndiv_lib.reporting.results import load
 from tests.image_recipes import make_twins
 
 pytest.importorskip("accelerate")
@@ -60,6 +61,19 @@ def test_tuning_is_fair():
     reported = [cell for cell in sparse_images.CELLS if cell not in trials]
     assert all(max(cell.seeds) < 1000 and cell.config == PRESETS[cell.name] for cell in reported)
     assert all(cell.full_scale is not cell.name.startswith("small") for cell in reported)
+
+
+@pytest.mark.parametrize(
+    ("trials", "best"),
+    [
+        (sparse_images.TRIALS, sparse_images.BEST),
+        (sparse_images.TRIALS_NDIV, sparse_images.BEST_NDIV),
+    ],
+)
+def test_the_best_trial_was_taken(trials, best):
+    """By the score named beforehand: the lowest mean distance to held-out images."""
+    scores = {name: load("sparse_images", f"tuning-{name}").values["frechet_efficientnet"] for name in trials}
+    assert best == min(scores, key=lambda name: sum(scores[name]))
 
 
 def test_copies_are_found_and_new_images_are_not_blamed():

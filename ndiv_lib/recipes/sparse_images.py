@@ -140,7 +140,7 @@ OF_NDIV: dict[str, dict[str, Any]] = {
     for weight in (2.0, 8.0, 32.0, 128.0)
     for alpha in (0.5, 0.8)
 }
-BEST_NDIV = "ndiv-weight8-alpha0.5"  # of the trials; until then the library's default
+BEST_NDIV = "ndiv-weight8-alpha0.8"  # of these trials
 
 SMALL_BASELINE = replace(BASELINE, **(SMALL | OF_BASELINE[BEST]))
 
@@ -154,7 +154,7 @@ def at_fractions(config: Config, ndiv: dict[str, Any]) -> dict[str, Config]:
     return cells
 
 
-LARGE_CELLS = at_fractions(BASELINE, OF_NDIV["ndiv-weight8-alpha0.5"])
+LARGE_CELLS = at_fractions(BASELINE, OF_NDIV[BEST_NDIV])
 SMALL_CELLS = {
     f"small-{name}": config for name, config in at_fractions(SMALL_BASELINE, OF_NDIV[BEST_NDIV]).items()
 }
