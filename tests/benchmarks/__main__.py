@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import bound, diversity, loss, spectral, stacked
+from tests.benchmarks import bound, diversity, loss, spectral, stacked, training
 
 ROOT = Path(__file__).parents[2]
 
@@ -99,6 +99,40 @@ def bench_spectral() -> None:
     )
 
 
+def bench_training() -> None:
+    """The engine over a bare loop, and NDiv's share of a step; with a GPU also what the options of speed bring."""
+    with training.twin_of_cifar10():
+        added = training.overhead()
+        line(
+            "engine over a bare loop, CPU, CIFAR-10 at smoke size",
+            f"{100 * added:+.1f} %",
+            "<= 5 %",
+            added <= 0.05,
+        )
+        share = training.ndiv_share()
+        line(
+            "NDiv's share of a full-width step, CPU, batch 64",
+            f"{100 * share:.2f} %",
+            "<= 3 %",
+            share <= 0.03,
+        )
+        if not torch.cuda.is_available():
+            print(
+                "engine with all options over eager float32 on a GPU: not measured, there is no GPU",
+                flush=True,
+            )
+            return
+        found = training.on_gpu()
+    name = f"engine, all options, over eager float32 ({found['steps_per_second']:.1f} steps/s)"
+    line(name, f"{found['speedup']:.1f}x", ">= 3x", found["speedup"] >= 3)
+    line(
+        "NDiv's share of that step, GPU, batch 64",
+        f"{100 * found['share']:.2f} %",
+        "<= 3 %",
+        found["share"] <= 0.03,
+    )
+
+
 def bench_import() -> None:
     """What the library adds to importing torch."""
 
@@ -136,6 +170,7 @@ if __name__ == "__main__":
         bench_bound,
         bench_diversity,
         bench_spectral,
+        bench_training,
         bench_import,
         bench_book,
     ):
