@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -116,21 +116,32 @@ def engine_seconds(config: Config, speed: Speed, *, warmup: int, device: str = "
     return (marks[config.num_steps + 1] - marks[warmup + 1]) / (config.num_steps - warmup)
 
 
-def in_turns(first: Callable[[], float], second: Callable[[], float], rounds: int) -> tuple[float, float]:
-    """Least of two measurements, taken in turns so that a busy machine, which only ever slows, slows both alike."""
-    both = [(first(), second()) for _ in range(rounds)]
-    return min(pair[0] for pair in both), min(pair[1] for pair in both)
-
-
 def overhead() -> float:
-    """Part that the engine adds to a bare loop on the CPU, at smoke size: an eighth of the width, batches of 16."""
-    config = replace(smoke(ROW), num_steps=54)  # of which one is looked at
-    engine, bare = in_turns(
-        lambda: engine_seconds(config, Speed(cpu=True), warmup=4),
-        lambda: bare_seconds(config, warmup=4),
-        rounds=3,
-    )
-    return engine / bare - 1
+    """Part that the engine adds to a bare loop on the CPU, at smoke size: an eighth of the width, batches of 16.
+
+    A step of one, a step of the other, in one process: a busy machine slows both alike.
+    """
+    config = replace(smoke(ROW), num_steps=104)  # with two looks
+    bare = bare_steps(config, "cpu")
+    times: list[tuple[float, float]] = []
+
+    class Alternating(Run):
+        def steps(self, num_steps: int) -> Iterator[int]:
+            numbers = super().steps(num_steps)
+            while True:
+                started = _now("cpu")
+                step = next(numbers, None)  # looks, if it is time
+                if step is None:
+                    return
+                yield step
+                middle = _now("cpu")
+                next(bare)
+                times.append((middle - started, _now("cpu") - middle))
+
+    with tempfile.TemporaryDirectory() as folder, patch.object(image_gan, "Run", Alternating):
+        image_gan.train(config, 0, folder, speed=Speed(cpu=True), report=lambda line: None)
+    engine, alone = (sum(column) for column in zip(*times[4:], strict=True))
+    return engine / alone - 1
 
 
 def ndiv_share() -> float:
