@@ -12,6 +12,7 @@ from ndiv_lib.recipes.class_images import CELLS, FULL, METHODS, PRESETS, SHORT, 
 from ndiv_lib.recipes.image_gan import labels_for
 from ndiv_lib.reporting.ledger import load_claims
 from ndiv_lib.reporting.pictures import draw_bins
+from ndiv_lib.reporting.results import load, load_arrays
 from tests.image_recipes import make_twins
 
 pytest.importorskip("accelerate")
@@ -161,3 +162,72 @@ def test_bins_are_drawn_in_columns():
     assert shown[1, 1, 0] == 100 and shown[1, 7, 0] == 235 and shown[0, 0, 0] == 255
     assert [patch.get_height() for patch in bars.patches] == pytest.approx([50, 30, 20])
     plt.close()
+
+
+# --- The records say what the chapter says ----------------------------------------------------------------------------
+
+
+def recorded(method, metric):
+    return np.array(load("class_images", f"small-{method}").values[metric])
+
+
+def test_every_generator_is_far_from_the_floor():
+    for method in METHODS:
+        assert (recorded(method, "ndb") > 4 * recorded(method, "floor_ndb")).all()
+        assert (
+            recorded(method, "frechet_efficientnet") > 2 * recorded(method, "floor_frechet_efficientnet")
+        ).all()
+    assert recorded("none", "floor_ndb").max() < 5
+
+
+def test_seed_by_seed():
+    """Mode seeking and targets of 0 gain in quality and distance with every seed, in bins with two of three."""
+    for method in ("mode_seeking", "zeros"):
+        assert (recorded(method, "frechet_efficientnet") < recorded("none", "frechet_efficientnet")).all()
+        assert (recorded(method, "lpips") > recorded("none", "lpips")).all()
+        assert (recorded(method, "ndb") < recorded("none", "ndb")).sum() == 2
+    assert (recorded("ones", "ndb") < recorded("none", "ndb")).sum() == 1
+    assert (recorded("ones", "lpips") > recorded("none", "lpips")).all()
+    assert all(
+        (recorded("ndiv", name) > recorded("none", name)).all()
+        for name in ("ndb", "jsd", "frechet_efficientnet")
+    )
+    assert (recorded("ndiv", "lpips") < recorded("none", "lpips")).all()
+    assert all(recorded(method, "ndb").argmin() == 2 for method in METHODS)
+
+
+def test_a_small_generator_beats_the_print_in_ndb_and_loses_in_jsd():
+    tables = {claim.id: claim.numbers for claim in load_claims() if claim.id.startswith("hmgan-table1")}
+    for name, printed in tables["hmgan-table1-ndb"]["DCGAN"].items():
+        assert recorded("none", f"ndb_{name}").max() < printed["mean"]
+        assert (
+            np.median(recorded("none", f"jsd_{name}")) > 2 * tables["hmgan-table1-js"]["DCGAN"][name]["mean"]
+        )
+    assert recorded("none", "floor_jsd_bird").max() > 0.024 - 0.001
+
+
+def test_the_dogs_shown():
+    """Among the largest bins some are short without a term, and targets of 0 fill those and take from others."""
+    plain, hmgan = (load_arrays("class_images", f"small-{name}") for name in ("none", "zeros"))
+    real, none, zeros = (
+        one[5, : class_images.SHOWN_BINS]
+        for one in (plain["real_shares"], plain["generated_shares"], hmgan["generated_shares"])
+    )
+    assert np.array_equal(plain["real_shares"], hmgan["real_shares"])
+    worst = np.argsort(none - real)[:8]
+    assert (none[worst[:3]] < 0.6 * real[worst[:3]]).all()
+    assert zeros[worst[:4]].sum() > none[worst[:4]].sum()
+    assert zeros[worst[4:]].sum() < none[worst[4:]].sum()
+    assert plain["real_members"].shape == (16, 4, 16, 16, 3)
+
+
+def test_printed_bins_need_more_images_than_the_test_set_has():
+    """Sum of z^2 (1 - pi) is n Delta, and Delta is at most 4 JSD: so 1.96^2 (NDB - 1) / (4 JSD) is at most n."""
+    tables = {claim.id: claim.numbers for claim in load_claims() if claim.id.startswith("hmgan-table1")}
+    ndb_of, jsd_of = tables["hmgan-table1-ndb"]["DCGAN"], tables["hmgan-table1-js"]["DCGAN"]
+    least = [1.96**2 / 4 * (ndb_of[name]["mean"] - 1) / jsd_of[name]["mean"] for name in ndb_of]
+    assert min(least) > 1200 and max(least) < 1500
+    for method in METHODS:
+        for name in ndb_of:
+            ours = 1.96**2 / 4 * (recorded(method, f"ndb_{name}") - 1) / recorded(method, f"jsd_{name}")
+            assert (ours <= 1000).all()
