@@ -324,3 +324,11 @@ def test_a_second_start_beside_the_first_is_refused(tmp_path):
 
     assert train_little(folder, 30, change=start_again).finished
     assert train_little(folder, 30).finished
+
+
+def test_each_sitting_says_how_it_was_computed(tmp_path):
+    train_little(tmp_path / "run", 30, change=ask_at(15, signal.SIGTERM))
+    train_little(tmp_path / "run", 30)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "sittings.jsonl").read_text().splitlines()]
+    assert [row["from_step"] for row in rows] == [0, 15]
+    assert all(row["device"] == "cpu" and row["precision"] == "float32" for row in rows)

@@ -3,8 +3,9 @@
 from ndiv_lib.training.averages import averaged
 from ndiv_lib.training.batches import Batches
 from ndiv_lib.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from ndiv_lib.training.folder import RunMismatch, read_identity
 from ndiv_lib.training.gather import gather_batch
-from ndiv_lib.training.run import Run, RunMismatch, TrainingDiverged, read_identity
+from ndiv_lib.training.run import Run, TrainingDiverged
 from ndiv_lib.training.speed import (
     Replayed,
     Speed,

@@ -1,6 +1,7 @@
 """A training run as a folder: what it is, how far it is, and everything needed to go on.
 
     run.json        recipe, configuration, seed, versions, number of processes
+    sittings.jsonl  where each sitting began, with its device and precision
     log.jsonl       the terms of the loss every so many steps, with images per second
     events/         the same for TensorBoard
     samples/        a grid of samples at every checkpoint
@@ -16,16 +17,16 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ndiv_lib._checks import require
-from ndiv_lib.training.checkpoints import FORMAT, read_checkpoint, remove_unfinished, write_checkpoint
+from ndiv_lib.training.checkpoints import read_checkpoint, write_checkpoint
+from ndiv_lib.training.folder import RunMismatch, claim_folder, replace_text
 from ndiv_lib.training.random_states import random_states, set_random_states, undisturbed
 
 LARGEST_TERM = 1e6  # no loss of a healthy run comes near it
@@ -33,10 +34,6 @@ LARGEST_TERM = 1e6  # no loss of a healthy run comes near it
 
 class TrainingDiverged(RuntimeError):
     """A term of the loss is not finite, or beyond all measure; the message names it."""
-
-
-class RunMismatch(ValueError):
-    """The folder holds another run than the one that was started in it."""
 
 
 class Run:
@@ -91,11 +88,12 @@ class Run:
         self.step = self.saved_step = 0
         self.seconds = 0.0  # of training, over all sittings
         self._stop_asked = False
-        self._lock: IO[str] | None = None
         self._names: list[str] = []
         self._sum = self._worst = torch.zeros(0)
         self._count = self._images = 0
-        self._claim_folder(identity)
+        everything = dict(identity) | {"num_processes": accelerator.num_processes}
+        self._lock = claim_folder(self.folder, everything, is_main=accelerator.is_main_process)
+        accelerator.wait_for_everyone()
 
     # --- the loop's side ----------------------------------------------------------------------------------------------
 
@@ -104,6 +102,8 @@ class Run:
         self._restore()
         if self.step >= num_steps:
             self.report(f"finished: {self.step:,} steps in {self.folder}")
+        elif self.accelerator.is_main_process:
+            self._note_sitting()
         started = self._looked = self._saved = time.monotonic()
         while self.step < num_steps:
             self.step += 1
@@ -278,53 +278,26 @@ class Run:
         gathered: list[Any] = require("accelerate.utils", "train").gather_object([value])
         return gathered
 
-    def _claim_folder(self, identity: Mapping[str, Any]) -> None:
-        """Write what this run is, or make sure that the folder holds the same."""
-        now = json.loads(
-            json.dumps(
-                dict(identity)
-                | {
-                    "format": FORMAT,
-                    "version": metadata.version("ndiv-lib"),
-                    "num_processes": self.accelerator.num_processes,
-                }
-            )
-        )
-        path = self.folder / "run.json"
-        if path.is_file():
-            before = read_identity(self.folder)
-            for key in ("recipe", "format", "version", "seed", "num_processes"):
-                if before.get(key) != now.get(key):
-                    raise RunMismatch(
-                        f"{self.folder}: holds a run of {key} {before.get(key)!r}, and this one has {now.get(key)!r}; "
-                        "choose another folder, or start what is there to go on with it."
-                    )
-            changed = {
-                key: (before["config"].get(key), now["config"].get(key))
-                for key in before["config"] | now["config"]
-                if before["config"].get(key) != now["config"].get(key)
-            }
-            if changed:
-                said = ", ".join(f"{key} {old!r} (now {new!r})" for key, (old, new) in changed.items())
-                raise RunMismatch(f"{self.folder}: holds a run with {said}; choose another folder.")
-        elif self.accelerator.is_main_process:
-            partial = path.with_suffix(".partial")  # of a start that was killed
-            if self.folder.is_dir() and any(entry != partial for entry in self.folder.iterdir()):
-                raise RunMismatch(f"{self.folder}: is neither empty nor a run; choose another folder.")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _replace(path, json.dumps(now, indent=1) + "\n")
-        if self.accelerator.is_main_process:
-            self._lock = _locked(path)
-            remove_unfinished(self.folder / "checkpoints")
-        self.accelerator.wait_for_everyone()
-
     def _forget_after(self, step: int) -> None:
         """Drop lines of the log that a run wrote after its last checkpoint: they will be written again."""
         path = self.folder / "log.jsonl"
         if path.is_file():
             lines = path.read_text().splitlines()
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-            _replace(path, "".join(f"{line}\n" for line in kept))
+            replace_text(path, "".join(f"{line}\n" for line in kept))
+
+    def _note_sitting(self) -> None:
+        device = self.accelerator.device
+        sitting = {
+            "from_step": self.step,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "precision": {"bf16": "bfloat16", "fp16": "float16"}.get(
+                self.accelerator.mixed_precision, "float32"
+            ),
+            "torch": torch.__version__,
+        }
+        with (self.folder / "sittings.jsonl").open("a") as sittings:
+            sittings.write(json.dumps(sitting) + "\n")
 
     def _keep_samples(self, images: Tensor) -> None:
         utils = require("torchvision.utils", "train")
@@ -333,50 +306,6 @@ class Run:
         path.parent.mkdir(exist_ok=True)
         utils.save_image(grid, path)
         self._events.add_image("samples", grid, self.step)
-
-
-def read_identity(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """What the run in a folder is: recipe, configuration, seed, versions.
-
-    Raises:
-        FileNotFoundError: if the folder holds no run.
-        RunMismatch: if its description cannot be read.
-    """
-    path = Path(folder) / "run.json"
-    try:
-        identity: dict[str, Any] = json.loads(path.read_text())
-        return identity | {"config": dict(identity["config"])}
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise FileNotFoundError(
-            f"{folder}: expected the folder of a run (with run.json), got none; ndiv train RECIPE --out DIR makes one."
-        ) from error
-    except (ValueError, LookupError, TypeError) as error:
-        raise RunMismatch(
-            f"{path}: cannot be read ({error}); remove the folder and start the run again."
-        ) from error
-
-
-def _locked(path: Path) -> IO[str]:
-    """The file, locked against a second start of the same command; the system takes the lock back however we end."""
-    file = path.open("r+")
-    try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise RunMismatch(
-            f"{path.parent}: another process is at work on this run; wait for it, or choose another folder."
-        ) from error
-    except (ImportError, OSError):  # Windows, and file systems without locks
-        pass
-    return file
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a file so that it is at any moment the old or the new one."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    partial.replace(path)
 
 
 def _state_of(part: Any) -> Any:
