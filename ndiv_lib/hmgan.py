@@ -155,7 +155,10 @@ def hierarchical_loss(
     """
     check_choice(aggregate, "aggregate", ("batch", "pair"))
     distances = _distances(layers_a, layers_b, p, norm)
-    expected = distances.new_tensor(_expected_ratios(expected_ratio, len(distances) - 1))
+    # Filled where it is used: a copy from the CPU would wait for the GPU, and cannot be recorded in a CUDA graph.
+    expected = torch.cat(
+        [distances.new_full((1,), r) for r in _expected_ratios(expected_ratio, len(distances) - 1)]
+    )
     if aggregate == "batch":
         distances = distances.mean(1, keepdim=True)
     ratios = _ratios(distances, floor=1 / LARGEST_RATIO, detach_numerator=detach_numerator)
@@ -329,7 +332,7 @@ def _ratios(distances: Tensor, *, floor: float, detach_numerator: bool = False) 
     if detach_numerator:
         before = before.detach()
     collapsed = before == 0  # the pair became equal earlier: a ratio of 1 if it stays so, and no gradient
-    ratios = 1 / (torch.where(collapsed, 1, after) / torch.where(collapsed, 1, before) + floor)
+    ratios = 1 / (after.masked_fill(collapsed, 1) / before.masked_fill(collapsed, 1) + floor)
     return torch.where(collapsed, (after == 0).to(ratios), ratios)
 
 
