@@ -1,5 +1,6 @@
 """A run in its folder: killed, stopped, spoiled and mistaken for another, it ends where it should, and says why."""
 
+import errno
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ndiv_lib.training import RunMismatch, TrainingDiverged, read_checkpoint, read_identity
+from ndiv_lib.training import CheckpointError, RunMismatch, TrainingDiverged, read_checkpoint, read_identity
 from ndiv_lib.training.random_states import random_states, set_random_states
 from tests.killed_runs import IDENTITY, end_of, log_of, train_little
 
@@ -332,3 +333,29 @@ def test_each_sitting_says_how_it_was_computed(tmp_path):
     rows = [json.loads(line) for line in (tmp_path / "run" / "sittings.jsonl").read_text().splitlines()]
     assert [row["from_step"] for row in rows] == [0, 15]
     assert all(row["device"] == "cpu" and row["precision"] == "float32" for row in rows)
+
+
+@pytest.mark.parametrize("where", ["checkpoint", "samples"])
+def test_a_full_disk_ends_the_run_with_all_that_was_saved(tmp_path, peaceful, monkeypatch, where):
+    folder = tmp_path / "run"
+
+    def no_space(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill_up(step, network, terms):
+        if step == 13:
+            patched.setattr(os, "rename", no_space) if where == "checkpoint" else None
+
+    def sample():
+        return no_space() if where == "samples" and saved_step(folder) == 15 else torch.zeros(4, 3, 8, 8)
+
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises((CheckpointError, OSError), match="No space left") as caught,
+    ):
+        train_little(folder, 30, change=fill_up, sample=sample)
+    kept = 10 if where == "checkpoint" else 15
+    assert f"at step 15; its last checkpoint is of step {kept}. " in caught.value.__notes__[0]
+    assert saved_step(folder) == kept
+    assert train_little(folder, 30).finished
+    assert end_of(folder) == end_of(peaceful)

@@ -240,11 +240,11 @@ class Run:
             shared = {name: value for name, value in state.items() if name not in self._per_process()}
             whole = {"shared": shared, "processes": everyone, "seconds": self.seconds}
             write_checkpoint(self.folder / "checkpoints", self.step, whole)
-            if self.sample is not None:
-                with undisturbed():
-                    self._keep_samples(self.sample())
-        self.accelerator.wait_for_everyone()
         self.saved_step, self._saved = self.step, time.monotonic()
+        if self.accelerator.is_main_process and self.sample is not None:
+            with undisturbed():
+                self._keep_samples(self.sample())
+        self.accelerator.wait_for_everyone()
 
     def _restore(self) -> None:
         found = read_checkpoint(self.folder / "checkpoints", report=self.report)
