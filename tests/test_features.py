@@ -6,7 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import ndiv_lib as nd
 from ndiv_lib._checks import require
+from ndiv_lib.cli import main
 from ndiv_lib.data.images import data_root
 from ndiv_lib.metrics import extract_features, frechet_distance
 from ndiv_lib.metrics.features import EFFICIENTNET_SIDE, NAMES, _efficientnet
@@ -109,3 +111,14 @@ def test_every_named_network_gives_vectors(name, packages):
     assert vectors.ndim == 2 and len(vectors) == 2 and torch.isfinite(vectors).all()
     with pytest.raises(ValueError, match="RGB"):
         extract_features(draw_images(2)[:, :1], name)
+
+
+def test_diagnose_takes_them_by_name(packages, capsys):
+    """`ndiv diagnose --features` offers the same names."""
+    found = nd.diagnose(
+        real=draw_images(24, 16), generated=draw_images(24, 16, seed=1), features="efficientnet"
+    )
+    assert found.compared == "features of efficientnet (1280 numbers), Euclidean distances"
+    with pytest.raises(SystemExit):
+        main(["diagnose", "--help"])
+    assert "{" + ",".join(NAMES) + "}" in capsys.readouterr().out
