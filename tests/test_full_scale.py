@@ -46,7 +46,9 @@ def test_page_and_readme_name_the_same_commands():
 def test_three_commands_train_and_measure(trained):
     out, _, _ = trained
     (record,) = out.glob("ndiv_images/*.json")
-    values = json.loads(record.read_text())["values"]
+    document = json.loads(record.read_text())
+    values = document["values"]
+    assert document["versions"]["precision"] == "float32"
     assert values["train_steps"] == [8] and values["frechet_efficientnet"][0] > 0
     assert values["floor_frechet_efficientnet"][0] < values["frechet_efficientnet"][0], (
         "real images are nearer"

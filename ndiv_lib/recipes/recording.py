@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ndiv_lib.reporting.results import Result, load, save, stamp
-from ndiv_lib.training import TrainingDiverged
+from ndiv_lib.training import TrainingDiverged, read_sittings
 
 RECIPES = (
     "loss_facts",
@@ -192,7 +192,11 @@ def measure_trained(
     if not found:
         return None
     measured = joined(found)
-    return as_result(recipe, cell, config, seeds, measured), measured.arrays
+    result = as_result(recipe, cell, config, seeds, measured)
+    folders = [Path(runs) / recipe / cell / f"seed-{seed}" for seed in seeds]
+    precision = {sitting["precision"] for folder in folders for sitting in read_sittings(folder)}
+    versions = result.versions | {"precision": ", ".join(sorted(precision))}
+    return replace(result, versions=versions), measured.arrays
 
 
 def joined(measured: Sequence[Measured]) -> Measured:

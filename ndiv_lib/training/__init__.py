@@ -3,7 +3,7 @@
 from ndiv_lib.training.averages import averaged
 from ndiv_lib.training.batches import Batches
 from ndiv_lib.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
-from ndiv_lib.training.folder import RunMismatch, read_identity
+from ndiv_lib.training.folder import RunMismatch, read_identity, read_sittings
 from ndiv_lib.training.gather import gather_batch
 from ndiv_lib.training.run import Run, TrainingDiverged
 from ndiv_lib.training.speed import (
@@ -34,5 +34,6 @@ __all__ = [
     "prepare_network",
     "read_checkpoint",
     "read_identity",
+    "read_sittings",
     "write_checkpoint",
 ]

@@ -104,3 +104,9 @@ def _locked(path: Path) -> IO[str]:
     except (ImportError, OSError):  # Windows, and file systems without locks
         pass
     return file
+
+
+def read_sittings(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Where each sitting of a run began, with its device, precision and version of PyTorch."""
+    path = Path(folder) / "sittings.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
