@@ -40,7 +40,7 @@ def test_a_run_and_its_partner_differ_in_the_term_alone():
         if partner := PRESETS.get(f"{name}-ndiv"):
             changed = {f.name for f in fields(config) if getattr(config, f.name) != getattr(partner, f.name)}
             assert "diversity" in changed and changed <= of_the_term
-    assert sum(name.endswith("-ndiv") for name in PRESETS) == 6
+    assert sum(name.endswith("-ndiv") for name in PRESETS) == 7
 
 
 def test_fractions_of_one_seed_are_the_same_for_both_and_others_for_other_seeds(twins, monkeypatch):
@@ -60,7 +60,7 @@ def test_tuning_is_fair():
     }
     reported = [cell for cell in sparse_images.CELLS if cell not in trials]
     assert all(max(cell.seeds) < 1000 and cell.config == PRESETS[cell.name] for cell in reported)
-    assert all(cell.full_scale is not cell.name.startswith("small") for cell in reported)
+    assert all(cell.full_scale is not cell.name.startswith(("small", "long")) for cell in reported)
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,13 @@ LARGE_CELLS = at_fractions(BASELINE, OF_NDIV[BEST_NDIV])
 SMALL_CELLS = {
     f"small-{name}": config for name, config in at_fractions(SMALL_BASELINE, OF_NDIV[BEST_NDIV]).items()
 }
-PRESETS: dict[str, Config] = LARGE_CELLS | SMALL_CELLS
+# Twice the length where data are sparsest: whether the term only hurries, and whether images are learned by heart after all.
+LONG_CELLS = {
+    name.replace("small", "long"): replace(config, num_steps=2_000)
+    for name, config in SMALL_CELLS.items()
+    if "1_percent" in name
+}
+PRESETS: dict[str, Config] = LARGE_CELLS | SMALL_CELLS | LONG_CELLS
 
 TRIALS = {name: replace(BASELINE, **(SMALL | changes | SHORT)) for name, changes in OF_BASELINE.items()}
 TRIALS_NDIV = {name: replace(SMALL_BASELINE, **(changes | SHORT)) for name, changes in OF_NDIV.items()}
@@ -172,7 +178,7 @@ CELLS = (
     ]
     + [
         Cell(name, config, SEEDS, stack=1, priority=priority)
-        for name, config in SMALL_CELLS.items()
-        for priority in [80 if config.fraction < 1 else 70]
+        for priority, configs in ((70, SMALL_CELLS), (60, LONG_CELLS))
+        for name, config in configs.items()
     ]
 )
