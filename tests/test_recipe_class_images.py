@@ -231,3 +231,14 @@ def test_printed_bins_need_more_images_than_the_test_set_has():
         for name in ndb_of:
             ours = 1.96**2 / 4 * (recorded(method, f"ndb_{name}") - 1) / recorded(method, f"jsd_{name}")
             assert (ours <= 1000).all()
+
+
+def test_trials_are_equally_many_and_settle_little():
+    """The heaviest weight is the best of all methods; for three of them two seeds of a weight are farther apart than weights."""
+    unsettled = 0
+    for method, weights in class_images.WEIGHTS.items():
+        cells = [f"tuning-{method}-w{weight:g}" for weight in sorted(weights)]
+        trials = np.array([load("class_images", cell).values["frechet_efficientnet"] for cell in cells])
+        assert trials.shape == (4, 2) and trials.mean(1).argmin() == 3
+        unsettled += np.ptp(trials, axis=1).max() > np.ptp(trials.mean(1))
+    assert unsettled == 3
