@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from ndiv_lib.metrics import frechet_distance
 from ndiv_lib.recipes import frechet_noise as recipe
@@ -164,3 +165,23 @@ def test_every_simulated_power_is_the_exact_one():
                     values[f"{kind}_power"][0], abs=0.01
                 )
                 assert values[f"{kind}_power"][0] >= 0.8
+
+
+def gains_of(recipe_name, cell):
+    """Gain of every pair, and the ends of its 95 % interval."""
+    pair = [load(recipe_name, name).values["frechet_efficientnet"] for name in (cell, f"{cell}-ndiv")]
+    interval = stats.ttest_rel(*pair).confidence_interval()
+    return np.subtract(*pair), (interval.low, interval.high)
+
+
+@pytest.mark.skipif(
+    "small-all-ndiv" not in recorded_cells("sparse_images"), reason="the sweep is not recorded yet"
+)
+def test_what_the_chapter_says_of_small_runs():
+    gains, (low, high) = gains_of("ndiv_images", "small-gan_sn")
+    assert min(gains) < 0 < max(gains) and low < 0 < high
+    sparse = {part: gains_of("sparse_images", f"small-{part}") for part in ("all", "5_percent", "1_percent")}
+    assert all(min(gains) > 0 for gains, _ in sparse.values())
+    assert [low > 0 for _, (low, _) in sparse.values()] == [True, True, False]
+    means = [gains.mean() for gains, _ in sparse.values()]
+    assert means == sorted(means, reverse=True)  # no larger where data are sparse
