@@ -8,7 +8,7 @@ from ndiv_lib.expansion_bound import expansion_ratio_bound
 from ndiv_lib.hmgan import HierarchicalDiversity, expansion_ratios, hierarchical_loss, mode_seeking_loss
 from ndiv_lib.ndiv import NormalizedDiversity, ndiv_loss
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 __all__ = [
     "HierarchicalDiversity",

@@ -13,7 +13,13 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 CELLS = (12, 25)
 CELLS_OF_TABLE_CHAPTERS = (12, 35)
-TABLE_CHAPTERS = {"ndiv_01_donut", "ndiv_07_ring_and_grid", "ndiv_07_ablations", "hmgan_04_steering"}
+TABLE_CHAPTERS = {
+    "ndiv_01_donut",
+    "ndiv_07_ring_and_grid",
+    "ndiv_07_ablations",
+    "ndiv_08_images_at_scale",
+    "hmgan_04_steering",
+}
 LINES = 25
 CHECKED_CELLS = 3
 
