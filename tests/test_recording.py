@@ -43,6 +43,13 @@ def test_a_sweep_goes_by_value_and_resumes(tmp_path):
     assert reproduce(tmp_path, budget_minutes=60, recipes=["donut"], report=lines.append) == 0
 
 
+def test_cells_of_one_priority_take_turns(tmp_path, monkeypatch):
+    cells = [Cell(name, TINY, (0, 1), stack=1) for name in ("without", "with")]
+    monkeypatch.setattr(donut, "CELLS", cells)
+    order = [(cell.name, seeds) for _, cell, seeds in pending(tmp_path, ["donut"])]
+    assert order == [("without", [0]), ("with", [0]), ("without", [1]), ("with", [1])]
+
+
 @pytest.mark.usefixtures("two_cells")
 def test_what_lacks_its_data_is_left_out_and_the_rest_runs(tmp_path, monkeypatch):
     def without_data(config, seeds):

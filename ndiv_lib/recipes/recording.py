@@ -246,9 +246,11 @@ def pending(
             if cell.full_scale and not (torch.cuda.is_available() if full_scale is None else full_scale):
                 continue
             seeds = [seed for seed in cell.seeds if seed not in _recorded_seeds(folder, recipe, cell)]
-            starts = range(0, len(seeds), cell.stack)
-            missing += [(recipe, cell, seeds[start : start + cell.stack]) for start in starts]
-    yield from sorted(missing, key=lambda item: (not item[1].full_scale, -item[1].priority))
+            stacks = [seeds[start : start + cell.stack] for start in range(0, len(seeds), cell.stack)]
+            missing += [(turn, recipe, cell, stack) for turn, stack in enumerate(stacks)]
+    # Cells of one priority take turns, so that pairs to be compared are complete early.
+    missing.sort(key=lambda item: (not item[2].full_scale, -item[2].priority, item[0]))
+    yield from ((recipe, cell, stack) for _, recipe, cell, stack in missing)
 
 
 def reproduce(
