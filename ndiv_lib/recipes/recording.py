@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ndiv_lib.reporting.results import Result, load, save, stamp
-from ndiv_lib.training import TrainingDiverged, read_sittings
+from ndiv_lib.training import RunMismatch, TrainingDiverged, read_sittings
 
 RECIPES = (
     "loss_facts",
@@ -268,7 +268,7 @@ def reproduce(
     A stack starts only if one as long as the longest so far would still end within the budget. Each is saved when it ends;
     a killed sweep loses the stack in flight and nothing else. Recipes whose runs live in folders (under ``runs``, by default
     ``folder/runs``) lose nothing: they use the budget up, and the next sitting goes on with the run that was stopped. What lacks
-    its data, or diverges, is reported and left out. Further options go to their ``train``.
+    its data, diverges, or finds another run in its folder is reported and left out. Further options go to their ``train``.
     """
     started, longest, done = clock(), 0.0, 0
     todo = list(pending(folder, recipes))
@@ -291,7 +291,7 @@ def reproduce(
                     report=report,
                     **options,
                 )
-        except (FileNotFoundError, TrainingDiverged) as error:  # the rest of the queue can still run
+        except (FileNotFoundError, RunMismatch, TrainingDiverged) as error:  # the rest can still run
             report(f"[{number}/{len(todo)}] {recipe}/{cell.name} seeds {seeds} left out: {error}")
             continue
         if measured is None:
