@@ -62,40 +62,38 @@ class Config:
     fraction: float = 1.0  # of the training images, a random part that depends on the seed alone
     num_classes: int = 0  # above 0: networks are given the class
     architecture: Literal["resnet", "sndcgan", "conditional_dcgan", "plain_resnet"] = "resnet"
-    generator_width: int = 256
+    generator_width: int = 256  # channels, see the networks
     discriminator_width: int = 128
     latent: Literal["uniform", "normal"] = "uniform"  # uniform on [-1, 1]
     latent_dim: int = 128
+    # of discriminator and generator
     objective: Literal["nonsaturating", "wasserstein", "hinge", "least_squares", "relativistic"] = (
         "nonsaturating"
     )
-    spectral_norm: bool = False
-    penalty: Literal["none", "gradient", "r1_r2"] = "none"
+    spectral_norm: bool = False  # of the discriminator's weights
+    penalty: Literal["none", "gradient", "r1_r2"] = "none"  # on the discriminator's slope
     penalty_weight: float = 0.0
     discriminator_steps: int = 5  # for each step of the generator
-    num_steps: int = 200_000  # of the generator
+    num_steps: int = 40_000  # of the generator: 200,000 of the discriminator
     batch_size: int = 64  # real images per process and update
     accumulation: int = 1  # batches per update
     fakes_per_real: int = 1  # two, where a batch of pairs is compared with single real images
     latents_per_label: int = 1  # generated images of one class in a row; pairs need 2
-    learning_rate: float = 2e-4
+    learning_rate: float = 2e-4  # of Adam, for both networks
     beta1: float = 0.5
     beta2: float = 0.999
     weight_decay: float = 0.0  # added to the gradient, as Adam did before AdamW
-    joint_batches: bool = (
-        True  # real and generated in one pass; not with batch normalization in the discriminator
-    )
-    diversity: Literal["none", "ndiv", "mode_seeking", "hierarchical"] = "none"
+    # real and generated in one pass; not with batch normalization in the discriminator
+    joint_batches: bool = True
+    diversity: Literal["none", "ndiv", "mode_seeking", "hierarchical"] = "none"  # the generator's extra term
     diversity_weight: float = 0.0
     diversity_batch: Literal["local", "gathered"] = "local"  # pairs within a process, or among all processes
-    diversity_features: Literal["pixels", "logits", "pooled", "block"] = (
-        "pixels"  # NDiv's h_Y; all but pixels: of the discriminator
-    )
-    alpha: float = 0.5
-    expected_ratio: float = 0.0
-    average_decay: float = (
-        0.0  # of the generator's weights that samples are drawn with; 0 takes the last weights
-    )
+    # NDiv's h_Y: pixels, or a level of the discriminator
+    diversity_features: Literal["pixels", "logits", "pooled", "block"] = "pixels"
+    alpha: float = 0.5  # NDiv's slack
+    expected_ratio: float = 0.0  # HMGAN's lambda, one for all layers
+    # of the generator's weights that samples are drawn with; 0 takes the last weights
+    average_decay: float = 0.0
     num_samples: int = 10_000  # generated and real images that are compared
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from ndiv_lib.recipes.recording import Cell
 __all__ = ["CELLS", "PRESETS", "Config", "evaluate", "run", "smoke", "train"]
 
 _GP: dict[str, Any] = {"penalty": "gradient", "penalty_weight": 1.0}
-TABLE = Config(num_steps=40_000)
+TABLE = Config()
 ROWS: dict[str, Config] = {
     "gan_sn": replace(TABLE, spectral_norm=True),
     "gan_sn_gp": replace(TABLE, spectral_norm=True, **_GP),
