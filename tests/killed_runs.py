@@ -73,11 +73,19 @@ def log_of(folder):
 
 
 def end_of(folder):
-    """All that a finished run came to, as text: the log, and the last checkpoint to the bit."""
+    """All that a finished run came to: the log, and the last checkpoint to the bit."""
     step, state = read_checkpoint(Path(folder) / "checkpoints", report=partial(fail, folder))
     del state["seconds"]
-    torch.set_printoptions(threshold=10**9, precision=17)
-    return str((step, state, log_of(folder)))
+    return step, in_numbers(state), log_of(folder)
+
+
+def in_numbers(state):
+    """A state with lists of numbers in place of tensors, so that ``==`` compares every bit of it."""
+    if isinstance(state, torch.Tensor):
+        return state.tolist()
+    if isinstance(state, dict):
+        return {key: in_numbers(value) for key, value in state.items()}
+    return [in_numbers(value) for value in state] if isinstance(state, list | tuple) else state
 
 
 def fail(folder, line):
