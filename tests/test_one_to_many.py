@@ -144,3 +144,5 @@ def test_bad_images_and_conditions():
         data.evaluate(good, torch.zeros(4, dtype=torch.long))
     with pytest.raises(ValueError, match="num_samples"):
         data.sample(0)
+    with pytest.raises(TypeError, match="num_samples to be an integer"):
+        data.sample(1.5)

@@ -152,6 +152,10 @@ def test_more_of_the_real_samples_cover_more_and_none_is_an_outlier():
         (lambda x: branch_modes(x), ValueError, r"shape \(\*batch, 1\), got \(10, 2\)"),
         (lambda x: sample_donut(5, inner_radius=2.0, outer_radius=1.0), ValueError, "inner_radius"),
         (lambda x: sample_uneven_ring(5, unevenness=1.5), ValueError, "unevenness in"),
+        (lambda x: sample_donut(1.5), TypeError, "num_samples to be an integer, got 1.5"),
+        (lambda x: sample_uneven_ring(True), TypeError, "num_samples to be an integer"),
+        (lambda x: sample_hi(0), ValueError, "num_samples >= 1, got 0"),
+        (lambda x: sample_gaussians(x, 0.1, -1), ValueError, "num_per_mode >= 1"),
     ],
 )
 def test_bad_input_is_refused(call, error, message):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_choice, check_floating, check_positive, values_are_checked
+from ndiv_lib._checks import check_choice, check_floating, check_integer, check_positive, values_are_checked
 
 SHAPES = ("square", "disc", "cross", "triangle")
 TEXTURES = ("plain", "rows", "columns", "checks")
@@ -149,9 +149,10 @@ class OneToMany:
             generator: source of randomness.
 
         Raises:
+            TypeError: for a number of samples that is not an integer.
             ValueError: for fewer than one sample, or conditions of another number or out of range.
         """
-        check_positive(num_samples, "num_samples")
+        check_integer(num_samples, "num_samples", least=1)
         if conditions is None:
             conditions = torch.randint(self.num_classes, (num_samples,), generator=generator)
         self._check_conditions(conditions, num_samples)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import check_floating
+from ndiv_lib._checks import check_floating, check_integer
 
 # The paper draws a donut and prints neither radius: these are ours.
 DONUT_INNER_RADIUS, DONUT_OUTER_RADIUS = 1.0, 2.0
@@ -43,12 +43,14 @@ def sample_donut(
         ``(num_samples, 2)`` float32.
 
     Raises:
-        ValueError: for radii in the wrong order.
+        TypeError: for a number of points that is not an integer.
+        ValueError: for fewer than one point, or radii in the wrong order.
 
     Example:
         >>> sample_donut(100).shape
         torch.Size([100, 2])
     """
+    check_integer(num_samples, "num_samples", least=1)
     if not 0 <= inner_radius < outer_radius:
         raise ValueError(f"expected 0 <= inner_radius < outer_radius, got {inner_radius} and {outer_radius}.")
     uniform, turn = torch.rand(2, num_samples, generator=generator)
@@ -101,7 +103,8 @@ def sample_uneven_ring(
         ``(num_samples, 2)`` float32, dense on the right and sparse on the left.
 
     Raises:
-        ValueError: for an unevenness outside [0, 1].
+        TypeError: for a number of points that is not an integer.
+        ValueError: for fewer than one point, or an unevenness outside [0, 1].
 
     Example:
         >>> sample_uneven_ring(100).shape
@@ -143,10 +146,15 @@ def sample_hi(num_samples: int, *, generator: torch.Generator | None = None) -> 
     Returns:
         ``(num_samples, 2)`` float32.
 
+    Raises:
+        TypeError: for a number of points that is not an integer.
+        ValueError: for fewer than one point.
+
     Example:
         >>> sample_hi(100).shape
         torch.Size([100, 2])
     """
+    check_integer(num_samples, "num_samples", least=1)
     left, right, low, high = torch.tensor(HI_STROKES).unbind(1)
     area = (right - left) * (high - low)
     stroke = torch.multinomial(area, num_samples, replacement=True, generator=generator)
@@ -204,6 +212,7 @@ def sample_gaussians(
         >>> sample_gaussians(ring_centers(), std=0.05, num_per_mode=250).shape
         torch.Size([2000, 2])
     """
+    check_integer(num_per_mode, "num_per_mode", least=1)
     noise = torch.randn(len(centers), num_per_mode, centers.shape[-1], generator=generator)
     return (centers[:, None] + std * noise).flatten(0, 1)
 
