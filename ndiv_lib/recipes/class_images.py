@@ -232,7 +232,7 @@ _TRIAL: dict[str, Any] = {"num_steps": 500, "keep": "nothing"}
 # After the first eight settings the rate was doubled until that did not help.
 OF_BASELINE: dict[str, dict[str, Any]] = {
     f"rate{rate:g}-average{decay:g}": {"learning_rate": rate, "average_decay": decay}
-    for rate in (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 16e-3)
+    for rate in (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 16e-3, 32e-3)
     for decay in (0.0, 0.99)
 }
 OF_TERM: dict[str, dict[str, dict[str, Any]]] = {
