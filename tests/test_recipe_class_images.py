@@ -101,6 +101,10 @@ def test_every_method_runs_and_measures_class_by_class(method, quick):
     assert measured.n_generated == 10 * (measured.n_generated // 10)
 
 
+def test_tuning_keeps_numbers_only(quick):
+    assert not class_images.run(tiny(PRESETS["none"], keep="nothing"), [0]).arrays
+
+
 def test_pairs_are_of_one_class_and_groups_too():
     labels = torch.arange(32) % 10
     for method, latents in (("mode_seeking", 2), ("zeros", 2), ("ndiv", 4)):
@@ -242,3 +246,22 @@ def test_trials_are_equally_many_and_settle_little():
         assert trials.shape == (4, 2) and trials.mean(1).argmin() == 3
         unsettled += np.ptp(trials, axis=1).max() > np.ptp(trials.mean(1))
     assert unsettled == 3
+
+
+def test_the_step_size_moves_the_baseline_more_than_a_weight_moves_any_term():
+    """Larger steps: a smaller Frechet distance up to the edge of what was tried, and more bins that differ."""
+
+    def means(names, metric="frechet_efficientnet"):
+        return np.array([np.mean(load("class_images", name).values[metric]) for name in names])
+
+    assert tuple(0.0005 * 2**k for k in range(7)) == class_images.RATES
+    plain, averaged = (
+        [f"tuning-rate{rate:g}-average{decay:g}" for rate in class_images.RATES] for decay in (0, 0.99)
+    )
+    assert means(plain)[[0, -1]].round().tolist() == [603, 465]
+    assert min([*means(plain), *means(averaged)]) == means(plain)[-1]
+    assert means(plain, "ndb")[[0, -1]].round().tolist() == [26, 38]
+    assert 1.8 < means(plain, "jsd")[-1] / means(plain, "jsd")[0] < 2
+    assert (means(averaged, "lpips") > means(plain, "lpips")).all()
+    for method, weights in class_images.WEIGHTS.items():
+        assert np.ptp(means([f"tuning-{method}-w{w:g}" for w in weights])) < np.ptp(means(plain))

@@ -62,7 +62,15 @@ def test_a_signal_saves_and_stops(tmp_path, peaceful, number):
     assert in_numbers(state["shared"]) == in_numbers(expected["shared"])  # the log has one look more
 
 
-def test_a_second_interrupt_ends_at_once(tmp_path):
+@pytest.fixture
+def interruptible():
+    """A process started in the background ignores interrupts, and then the second one would do nothing."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path, interruptible):
     def twice(step, network, terms):
         if step == 7:
             os.kill(os.getpid(), signal.SIGINT)
