@@ -72,6 +72,8 @@ def test_a_gradient_that_is_shared_stays_what_it_was(two):
 def test_one_process_gathers_nothing():
     tensor = torch.ones(4, 2, requires_grad=True)
     assert gather_batch(tensor) is tensor
+    with pytest.raises(TypeError, match=r"expected tensor to be a torch\.Tensor, got list"):
+        gather_batch([1.0])
     with pytest.raises(ValueError, match="got a scalar; gather samples, not their loss"):
         gather_batch(torch.tensor(1.0))
 

@@ -413,6 +413,11 @@ ERRORS = [
     ({"diversity_features": "conv"}, "expected diversity_features to be one of"),
     ({"image_size": 20}, "expected image_size to be one of 0, 32, 16, 8, got 20"),
     ({"fraction": 0.0}, r"expected fraction in \(0, 1\], got 0"),
+    ({"latent_dim": 0}, "expected latent_dim >= 1, got 0"),
+    ({"generator_width": 0}, "expected generator_width >= 1, got 0"),
+    ({"num_classes": -1}, "expected num_classes >= 0, got -1"),
+    ({"num_samples": 0}, "expected num_samples >= 2, got 0"),
+    ({"learning_rate": -1.0}, "expected learning_rate > 0, got -1"),
     ({"num_steps": 0}, "expected num_steps >= 1, got 0"),
     ({"batch_size": 2.5}, r"expected batch_size to be an integer, got 2\.5"),
     (

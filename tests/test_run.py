@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from ndiv_lib.training import CheckpointError, RunMismatch, TrainingDiverged, read_checkpoint, read_identity
+from ndiv_lib.training import (
+    CheckpointError,
+    Run,
+    RunMismatch,
+    Speed,
+    TrainingDiverged,
+    make_accelerator,
+    read_checkpoint,
+    read_identity,
+)
 from ndiv_lib.training.random_states import random_states, set_random_states
 from tests.killed_runs import IDENTITY, end_of, in_numbers, log_of, train_little
 
@@ -196,6 +205,25 @@ def test_a_run_of_another_kind_is_refused(tmp_path, field):
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: "another"}))
     with pytest.raises(RunMismatch, match=f"holds a run of {field} 'another', and this one has "):
         train_little(folder, 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"every": 0}, ValueError, "expected every >= 1, got 0"),
+        ({"every": 2.5}, TypeError, "expected every to be an integer"),
+        (
+            {"parts": {"scale": 3}},
+            TypeError,
+            r"part 'scale' .* got int; put what does not change into the identity",
+        ),
+    ],
+)
+def test_what_cannot_run_is_refused_before_it_starts(tmp_path, options, error, said):
+    accelerator = make_accelerator(Speed(cpu=True))
+    with pytest.raises(error, match=said):
+        Run(tmp_path / "run", IDENTITY, accelerator=accelerator, **({"parts": {}} | options))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

@@ -108,8 +108,14 @@ class Config:
             "accumulation",
             "fakes_per_real",
             "latents_per_label",
+            "latent_dim",
+            "generator_width",
+            "discriminator_width",
         ):
             check_integer(getattr(self, name), name, least=1)
+        check_integer(self.num_classes, "num_classes", least=0)
+        check_integer(self.num_samples, "num_samples", least=2)  # before hours of training, not after
+        check_positive(self.learning_rate, "learning_rate")
         if not 0 < self.fraction <= 1:
             raise ValueError(f"expected fraction in (0, 1], got {self.fraction}.")
         for name, weight in (("penalty", self.penalty_weight), ("diversity", self.diversity_weight)):

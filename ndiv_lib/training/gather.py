@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from ndiv_lib._checks import check_tensor
+
 
 def gather_batch(tensor: Tensor) -> Tensor:
     """All processes' samples in one tensor, in the order of their ranks; gradients flow back to where the samples came from.
@@ -23,6 +25,7 @@ def gather_batch(tensor: Tensor) -> Tensor:
         ``(k n, ...)`` for k processes; the tensor itself where there is only one.
 
     Raises:
+        TypeError: for anything but a tensor.
         ValueError: for a tensor without a batch dimension.
 
     Example:
@@ -30,6 +33,7 @@ def gather_batch(tensor: Tensor) -> Tensor:
         >>> gather_batch(torch.ones(4, 2)).shape  # one process
         torch.Size([4, 2])
     """
+    check_tensor(tensor, "tensor")
     if tensor.ndim == 0:
         raise ValueError(
             "expected a tensor (n, ...) to gather, got a scalar; gather samples, not their loss."

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ndiv_lib._checks import require
+from ndiv_lib._checks import check_integer, require
 from ndiv_lib.training.checkpoints import read_checkpoint, write_checkpoint
 from ndiv_lib.training.folder import RunMismatch, claim_folder, replace_text
 from ndiv_lib.training.random_states import random_states, set_random_states, undisturbed
@@ -62,6 +62,8 @@ class Run:
         report: takes a line of text.
 
     Raises:
+        TypeError: for a part whose state cannot be saved, or an ``every`` that is not an integer.
+        ValueError: for an ``every`` below 1.
         RunMismatch: if the folder holds another run, or another process is at work on it.
         CheckpointError: if its checkpoints cannot be read.
         TrainingDiverged: while running; the last checkpoint is from before.
@@ -80,6 +82,15 @@ class Run:
         sample: Callable[[], Tensor] | None = None,
         report: Callable[[str], None] = print,
     ) -> None:
+        check_integer(every, "every", least=1)
+        for name, part in parts.items():
+            if not isinstance(part, torch.Generator) and not (
+                hasattr(part, "state_dict") and hasattr(part, "load_state_dict")
+            ):
+                raise TypeError(
+                    f"expected part {name!r} to be a torch.Generator, or to have state_dict() and load_state_dict(), got "
+                    f"{type(part).__name__}; put what does not change into the identity."
+                )
         self.folder, self.parts, self.accelerator = Path(folder), dict(parts), accelerator
         self.every, self.checkpoint_minutes, self.max_minutes = every, checkpoint_minutes, max_minutes
         self.sample = sample
