@@ -48,7 +48,8 @@ def test_killed_and_started_again_it_comes_to_the_same(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["equal"] and said["kills"] > 0 and said["checkpoints"] == 2 and not said["left_over"]
+    assert said["equal"] and said["kills"] > 0 and not said["left_over"]
+    assert said["checkpoints"] in (2, 3)  # a kill between the last one and its tidying leaves an older one
 
 
 def ask_at(step, number):
